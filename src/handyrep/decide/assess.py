@@ -1,0 +1,159 @@
+"""From one look to statuses with reasons. Three tables, one per kind of server; the first row that fits wins."""
+
+import dataclasses
+from collections.abc import Callable
+
+from handyrep.model.answer import Answer
+from handyrep.model.cluster import Cluster, Member
+from handyrep.model.observation import Picture, Seen
+from handyrep.model.server import Role
+from handyrep.model.status import Health, Status
+
+YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+_VERIFIED_WELL = (Health.HEALTHY, Health.LAGGED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One server: what was known and what was just seen."""
+
+    member: Member
+    seen: Seen
+    verified: bool
+
+    @property
+    def lag(self) -> str:
+        """The lag for people."""
+        return "unknown" if self.seen.lag is None else f"{self.seen.lag:g}"
+
+    @property
+    def notes(self) -> str:
+        """What plugins said, as the end of a sentence."""
+        return f" ({'; '.join(self.seen.notes)})" if self.seen.notes else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """`health` None keeps the status as it was; `sentence` may use {lag}, {limit} and {notes}."""
+
+    id: str
+    when: Callable[[Case], bool]
+    health: Health | None
+    sentence: str
+    stale: bool = False
+
+
+def _not_up(case: Case) -> bool:
+    return case.seen.up is not YES
+
+
+def _was(*healths: Health) -> Callable[[Case], bool]:
+    return lambda case: case.member.status.health in healths
+
+
+_REACHABLE = (
+    Row("S01", lambda c: _not_up(c) and c.seen.alive is YES, Health.WARNING, "PostgreSQL answers, but lets nobody in{notes}"),
+    Row("S02", lambda c: _not_up(c) and c.seen.running is NO, Health.DOWN, "verified down: its host answers and says that PostgreSQL does not run{notes}"),
+    Row("S03", _not_up, Health.UNAVAILABLE, "no answer, so its state is not known{notes}"),
+)
+_POLLED = (
+    Row("S10", lambda c: not c.verified and c.member.status.health in (Health.UNAVAILABLE, Health.DOWN), Health.WARNING, "accepts connections again; not verified yet"),
+    Row("S11", lambda c: not c.verified and c.member.status.health is Health.UNKNOWN, Health.UNKNOWN, "accepts connections; not verified yet"),
+    Row("S12", lambda c: not c.verified, None, ""),
+    Row("S13", lambda c: c.seen.facts is None, Health.WARNING, "accepts connections, but could not be looked at{notes}"),
+)
+_HOST = (
+    Row("S20", lambda c: c.seen.host_answers is not YES, Health.WARNING, "works, but its host runs no commands for HandyRep, so it cannot be fenced{notes}"),
+    Row("S21", lambda c: c.seen.running is NO, Health.WARNING, "works, but its service status says that it does not run: check restart_method{notes}"),
+)
+MASTER_ROWS = (
+    *_REACHABLE,
+    *_POLLED,
+    Row("S30", lambda c: c.seen.facts is not None and c.seen.facts.in_recovery, Health.DOWN, "is recorded as the master, but is in recovery: it takes no writes"),
+    Row("S31", lambda c: c.seen.writable is not YES, Health.WARNING, "accepts connections, but a test write did not succeed{notes}"),
+    *_HOST,
+    Row("S39", lambda _: True, Health.HEALTHY, "accepts writes"),
+)
+REPLICA_ROWS = (
+    *_REACHABLE,
+    *_POLLED,
+    Row("S40", lambda c: c.seen.facts is not None and not c.seen.facts.in_recovery, Health.WARNING, "is recorded as a replica, but is not in recovery: it is a second master"),
+    Row("S41", lambda c: c.seen.replicating is NO, Health.WARNING, "is not replicating from the master{notes}"),
+    Row("S42", lambda c: c.seen.replicating is UNKNOWN and c.member.status.health in _VERIFIED_WELL, None, "", stale=True),
+    Row("S43", lambda c: c.seen.replicating is UNKNOWN, Health.WARNING, "works, but whether it replicates cannot be told{notes}"),
+    *_HOST,
+    Row("S44", lambda c: c.seen.lag is not None and c.seen.lag > c.member.server.lag_limit, Health.LAGGED, "replicates, {lag} behind (limit {limit:g})"),
+    Row("S49", lambda _: True, Health.HEALTHY, "replicates, {lag} behind"),
+)
+PROXY_ROWS = (
+    Row("S50", lambda c: c.seen.up is YES, Health.HEALTHY, "lets clients in"),
+    Row("S51", lambda c: c.seen.up is NO, Health.UNAVAILABLE, "does not let clients in{notes}"),
+    Row("S52", _was(Health.UNKNOWN), Health.UNKNOWN, "not looked at yet"),
+    Row("S59", lambda _: True, None, ""),
+)  # fmt: skip
+OTHER_ROWS = (
+    Row("S60", lambda c: c.seen.host_answers is YES, Health.HEALTHY, "its host answers"),
+    Row("S61", lambda c: not c.verified, None, ""),
+    Row("S69", lambda _: True, Health.UNAVAILABLE, "its host does not answer{notes}"),
+)
+_TABLES = {
+    Role.MASTER: MASTER_ROWS,
+    Role.REPLICA: REPLICA_ROWS,
+    Role.PGBOUNCER: PROXY_ROWS,
+    Role.PROXY: PROXY_ROWS,
+}
+
+
+def assess_server(member: Member, seen: Seen, *, verified: bool) -> tuple[str, Status]:
+    """(id of the row, status) for one server. The status carries no time: the engine adds it when something changed."""
+    case = Case(member, seen, verified)
+    rows = next((table for role, table in _TABLES.items() if role == member.server.role), OTHER_ROWS)
+    row = next(row for row in rows if row.when(case))
+    if row.health is None:
+        return row.id, dataclasses.replace(member.status, stale=row.stale)
+    sentence = row.sentence.format(lag=case.lag, limit=member.server.lag_limit, notes=case.notes)
+    return row.id, Status(row.health, sentence, None)
+
+
+def assess_cluster(cluster: Cluster) -> Status:
+    """The roll-up: DOWN without exactly one working master, WARNING with any issue, else HEALTHY."""
+    if len(cluster.masters) != 1:
+        return Status(Health.DOWN, f"{len(cluster.masters)} servers are recorded as master instead of one")
+    master = cluster.masters[0]
+    if master.status.health is Health.UNKNOWN:
+        return Status(Health.UNKNOWN, f"master {master.name}: {master.status.reason}")
+    if master.status.health in (Health.UNAVAILABLE, Health.DOWN):
+        return Status(Health.DOWN, f"master {master.name}: {master.status.reason}")
+    second = [replica.name for replica in cluster.replicas if replica.in_recovery is NO]
+    if second:
+        return Status(Health.DOWN, f"more than one master: {master.name} and {', '.join(second)}")
+    return _issues(cluster, master)
+
+
+def _issues(cluster: Cluster, master: Member) -> Status:
+    if cluster.frozen:
+        return Status(Health.WARNING, f"automation stands still: {cluster.frozen}")
+    enabled = [m for m in cluster.members.values() if m.server.enabled]
+    ill = [m for m in enabled if m.status.health not in _VERIFIED_WELL]
+    if ill:
+        return Status(Health.WARNING, "; ".join(f"{m.name}: {m.status.reason}" for m in ill))
+    if not cluster.replicas:
+        return Status(Health.WARNING, f"master {master.name} works, but there is no replica to fail over to")
+    return Status(Health.HEALTHY, f"master {master.name} works, {len(cluster.replicas)} replicas follow")
+
+
+def assess(cluster: Cluster, picture: Picture) -> Cluster:
+    """The cluster with new statuses for every server that was looked at, and the roll-up. Times are the engine's to add."""
+    for name, seen in picture.seen.items():
+        member = cluster.members.get(name)
+        if member is not None:
+            _, status = assess_server(member, seen, verified=picture.verified)
+            cluster = cluster.with_member(_noted(member, seen, status))
+    return dataclasses.replace(cluster, status=assess_cluster(cluster))
+
+
+def _noted(member: Member, seen: Seen, status: Status) -> Member:
+    replicating = {YES: True, NO: False, UNKNOWN: member.replicating}[seen.replicating]
+    lag = member.lag if seen.lag is None else seen.lag
+    in_recovery = member.in_recovery if seen.facts is None else (YES if seen.facts.in_recovery else NO)
+    return dataclasses.replace(member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery)

@@ -1,0 +1,100 @@
+"""Which replica may become the new master. Safety takes replicas out, each with its reason; it never reorders in silence.
+
+The order is the selection plugin's. Of those that are left, the first one is taken.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from handyrep.decide.policy import Policy
+from handyrep.decide.quorum import parse_sync_list
+from handyrep.model.cluster import Cluster
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture, PostgresFacts
+from handyrep.model.server import Role
+from handyrep.model.verdict import Choice, Excluded
+
+
+def choose(
+    ordered: Sequence[str], cluster: Cluster, picture: Picture, policy: Policy, *, last_lsn: Lsn | None, wanted: str = ""
+) -> Choice:
+    """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
+
+    `last_lsn`: the old master's end of WAL as read on its disk, None when it was not. Without a proof that nothing is
+    lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes.
+    """
+    facts = {name: picture.of(name).facts for name in _all_replicas(cluster)}
+    best = _most_advanced(facts.values(), cluster)
+    reasons = {name: _unfit(name, cluster, facts.get(name), best) for name in ordered}
+    if wanted and wanted not in reasons:
+        return Choice(None, (Excluded(wanted, "the selection plugin does not name it: it is not healthy or lagged"),))
+    considered = [wanted] if wanted else list(ordered)
+    excluded = tuple(Excluded(name, reasons[name]) for name in considered if reasons[name])
+    fit = [name for name in considered if not reasons[name]]
+    if not fit:
+        return Choice(None, excluded)
+    return _with_data_proof(fit[0], excluded, facts, cluster, policy, last_lsn)
+
+
+def _all_replicas(cluster: Cluster) -> tuple[str, ...]:
+    return tuple(member.name for member in cluster.replicas)
+
+
+def _is_ours(facts: PostgresFacts, cluster: Cluster) -> bool:
+    return not cluster.system_identifier or facts.system_identifier == cluster.system_identifier
+
+
+def _most_advanced(all_facts: Iterable[PostgresFacts | None], cluster: Cluster) -> PostgresFacts | None:
+    known = [facts for facts in all_facts if facts is not None and facts.in_recovery and _is_ours(facts, cluster)]
+    return max(known, key=lambda facts: (facts.timeline, facts.received_lsn), default=None)
+
+
+def _unfit(name: str, cluster: Cluster, facts: PostgresFacts | None, best: PostgresFacts | None) -> str:
+    """Why this replica must not be promoted; '' when nothing speaks against it."""
+    member = cluster.members.get(name)
+    if member is None or not member.server.enabled or member.server.role != Role.REPLICA:
+        return "it is not an enabled replica of this cluster"
+    if facts is None:
+        return "it could not be looked at"
+    if not facts.in_recovery:
+        return "it is not in recovery: it is a master already"
+    if not _is_ours(facts, cluster):
+        return f"it belongs to another cluster (system identifier {facts.system_identifier})"
+    return _behind(facts, best)
+
+
+def _behind(facts: PostgresFacts, best: PostgresFacts | None) -> str:
+    if best is None:
+        return "it could not be compared with the others"
+    if facts.timeline < best.timeline:
+        return f"it is on timeline {facts.timeline}, another replica on {best.timeline}"
+    behind_bytes = best.received_lsn - facts.received_lsn
+    return f"it is {behind_bytes} bytes behind the most advanced replica" if behind_bytes > 0 else ""
+
+
+def _with_data_proof(  # noqa: PLR0913 - the facts that the proof rests on
+    name: str,
+    excluded: tuple[Excluded, ...],
+    facts: dict[str, PostgresFacts | None],
+    cluster: Cluster,
+    policy: Policy,
+    last_lsn: Lsn | None,
+) -> Choice:
+    candidate = facts[name]
+    received = candidate.received_lsn if candidate is not None else Lsn(0)
+    read = frozenset(other for other, seen in facts.items() if seen is not None and _is_ours(seen, cluster))
+    promise = parse_sync_list(cluster.synchronous_standby_names)
+    if promise is not None and promise.is_readable_from(read):
+        counted = f"R {len(read & set(promise.names))} + k {promise.needed} > N {len(promise.names)}"
+        return Choice(name, excluded, 0, f"every acknowledged commit is on a replica that was read: {counted}")
+    if last_lsn is None:
+        return _refused(name, excluded, "how much WAL would be lost is not known: the old master's disk was not read")
+    lost_bytes = max(last_lsn - received, 0)
+    if lost_bytes > policy.max_lost_wal_bytes:
+        limit = policy.max_lost_wal_bytes
+        return _refused(name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL (max_lost_wal allows {limit})")
+    said = f"the old master's WAL ends at {last_lsn} and {name} has it to {received}"
+    return Choice(name, excluded, lost_bytes, said)
+
+
+def _refused(name: str, excluded: tuple[Excluded, ...], reason: str) -> Choice:
+    return Choice(None, (*excluded, Excluded(name, reason)))

@@ -1,0 +1,168 @@
+"""May this HandyRep fail over now? One table: the first row whose condition holds gives the verdict.
+
+`handyrep explain`, the journal and every surface print these same sentences.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from handyrep.decide.policy import Policy
+from handyrep.model.answer import Answer
+from handyrep.model.cluster import Cluster
+from handyrep.model.observation import Picture, Seen
+from handyrep.model.server import Role
+from handyrep.model.verdict import Choice, Move, Verdict
+
+YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proof:
+    """Whether a fence plugin could give its proof now, by its own dry run, and what it said."""
+
+    fence: str
+    possible: Answer
+    said: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that the verdict depends on. `choice` is the candidate as it would be chosen now, before any fence.
+
+    `cooldown_left_s` seconds remain in which no second automatic failover is made; `restarts_tried` in this outage.
+    """
+
+    cluster: Cluster
+    picture: Picture
+    policy: Policy
+    is_active: Answer = YES
+    proofs: tuple[Proof, ...] = ()
+    choice: Choice = Choice(None)
+    cooldown_left_s: float = 0.0
+    restarts_tried: int = 0
+
+    @property
+    def master_name(self) -> str:
+        """The recorded master's name; '' when there is not exactly one."""
+        return self.cluster.master.name if self.cluster.master else ""
+
+    @property
+    def master(self) -> Seen:
+        """What was seen of the recorded master."""
+        return self.picture.of(self.master_name)
+
+    @property
+    def writable_servers(self) -> tuple[str, ...]:
+        """Servers of this cluster that are not in recovery, whatever they are recorded as."""
+        ours = self.cluster.system_identifier
+        return tuple(
+            name
+            for name, seen in self.picture.seen.items()
+            if seen.facts is not None and not seen.facts.in_recovery and seen.facts.system_identifier == (ours or seen.facts.system_identifier)
+        )  # fmt: skip
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """Other servers from which the master can still be seen."""
+        return tuple(n for n, seen in self.picture.seen.items() if n != self.master_name and seen.sees_master is YES)
+
+    @property
+    def reachable_others(self) -> tuple[str, ...]:
+        """Other servers that answered anything at all: without one, HandyRep itself is cut off."""
+        return tuple(
+            name
+            for name, seen in self.picture.seen.items()
+            if name != self.master_name and YES in (seen.up, seen.alive, seen.host_answers)
+        )
+
+    @property
+    def master_is_dead_on_its_own_host(self) -> bool:
+        """Its host answers, and from there PostgreSQL lets nobody in: it stopped, crashed or hangs."""
+        return self.master.host_answers is YES and self.master.sees_master is NO
+
+    @property
+    def has_replicas(self) -> bool:
+        """Whether anything could ever be promoted."""
+        return bool(self.cluster.by_role(Role.REPLICA))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """`sentence` is formatted with the fields of _words()."""
+
+    id: str
+    when: Callable[[Situation], bool]
+    move: Move
+    sentence: str
+
+
+def _no_proof_in_sight(s: Situation) -> bool:
+    return all(proof.possible is not YES for proof in s.proofs)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("F01", lambda s: s.is_active is not YES, Move.NOTHING,
+         "This HandyRep is not the HandyRep master, so it only looks."),
+    Rule("F02", lambda s: bool(s.cluster.frozen), Move.ASK,
+         "Automation stands still until a person decides: {frozen}"),
+    Rule("F03", lambda s: not s.master_name, Move.ASK,
+         "{masters} servers are recorded as master instead of one: HandyRep does nothing. Correct the roles with 'handyrep alter-server-def'."),
+    Rule("F04", lambda s: len(s.writable_servers) > 1, Move.ASK,
+         "More than one server takes writes ({writable}): HandyRep does nothing until a person decides which one is right."),
+    Rule("F05", lambda s: s.writable_servers not in ((), (s.master_name,)), Move.ASK,
+         "{writable} takes writes, but {master} is recorded as the master: somebody promoted by hand. HandyRep does nothing until the roles are corrected."),
+    Rule("F06", lambda s: s.master.facts is not None and s.master.facts.in_recovery, Move.ASK,
+         "{master} is recorded as the master, but is in recovery: HandyRep does nothing until a person decides."),
+    Rule("F07", lambda s: s.master.up is YES, Move.NOTHING,
+         "{master} accepts connections."),
+    Rule("F08", lambda s: s.master.alive is YES, Move.WATCH,
+         "A PostgreSQL answered at {master}, though it let nobody in: it is alive, so there is no failover."),
+    Rule("F09", lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host, Move.WATCH,
+         "HandyRep does not reach {master}, but {witnesses} still does: the master is alive, so there is no failover."),
+    Rule("F10", lambda s: s.has_replicas and not s.reachable_others, Move.WATCH,
+         "HandyRep reaches neither {master} nor any other server: HandyRep itself seems to be cut off, so it does nothing."),
+    Rule("F11", lambda s: s.policy.restart_master and s.master.running is NO and s.restarts_tried < 1, Move.RESTART,
+         "{master} does not run on a host that answers: it is started once in place (restart_master)."),
+    Rule("F12", lambda s: not s.has_replicas, Move.REFUSE,
+         "{master} is gone and there is no replica to fail over to."),
+    Rule("F13", lambda s: not s.policy.auto_failover, Move.REFUSE,
+         "{master} is gone, but auto_failover is off. To fail over run: handyrep manual-failover"),
+    Rule("F14", lambda s: s.cooldown_left_s > 0, Move.REFUSE,
+         "{master} is gone, but the last failover was so recent that no second one is made for another {cooldown} s (failover_cooldown). To fail over now run: handyrep manual-failover"),
+    Rule("F15", lambda s: s.choice.candidate is None, Move.REFUSE,
+         "{master} is gone, but no replica may take over: {excluded}."),
+    Rule("F16", _no_proof_in_sight, Move.REFUSE,
+         "{master} is gone, but nothing proves that it can acknowledge no commit any more, so promoting could fork the data: {proofs}."),
+    Rule("F17", lambda _: True, Move.PROCEED,
+         "{master} is gone, nobody sees it, {proof} can prove it fenced, and {candidate} can take over: fail over."),
+)  # fmt: skip
+
+
+def judge(situation: Situation) -> Verdict:
+    """The verdict of the first row that holds."""
+    rule = next(rule for rule in RULES if rule.when(situation))
+    return Verdict(rule.id, rule.move, rule.sentence.format(**_words(situation)), _because(situation))
+
+
+def _words(s: Situation) -> dict[str, str]:
+    listed = "; ".join(f"{e.name}: {e.reason}" for e in s.choice.excluded) or "the selection plugin named none"
+    return {
+        "master": s.master_name or "the master",
+        "masters": str(len(s.cluster.masters)),
+        "frozen": s.cluster.frozen,
+        "writable": " and ".join(sorted(s.writable_servers)),
+        "witnesses": " and ".join(sorted(s.witnesses)),
+        "cooldown": f"{s.cooldown_left_s:.0f}",
+        "excluded": listed,
+        "proofs": "; ".join(f"{p.fence}: {p.said}" for p in s.proofs) or "no fence_methods are configured",
+        "proof": next((p.fence for p in s.proofs if p.possible is YES), "no fence"),
+        "candidate": s.choice.candidate or "nobody",
+    }
+
+
+def _because(s: Situation) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: up {seen.up.value}, alive {seen.alive.value}, host answers {seen.host_answers.value}, running "
+        f"{seen.running.value}, sees the master {seen.sees_master.value}" + (f" ({'; '.join(seen.notes)})" if seen.notes else "")
+        for name, seen in sorted(s.picture.seen.items())
+    )

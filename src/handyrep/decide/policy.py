@@ -1,0 +1,18 @@
+"""The part of the configuration that decisions depend on."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator allows.
+
+    `max_lost_wal_bytes`: an asynchronous failover that may lose more is refused. `witness_age_s`: a replica that heard from the
+    master within this time is a sign of life.
+    """
+
+    auto_failover: bool = False
+    restart_master: bool = False
+    remaster: bool = True
+    failover_cooldown_s: float = 600.0
+    max_lost_wal_bytes: int = 16 * 1024 * 1024

@@ -1,0 +1,71 @@
+"""The order of a failover and of a switchover, as two tables, and what each step's end leads to.
+
+The engine executes stages by their id; people read their sentences; docs and `what_if` print the tables.
+"""
+
+import dataclasses
+import enum
+
+from handyrep.model.run import Run, RunKind
+
+
+class Then(enum.Enum):
+    """Where a step that did not succeed leads."""
+
+    NEXT = "the next subject of the stage; when none is left, undo"
+    UNDO = "take back what was done and leave the old master as it was"
+    GO_ON = "go on; it is reported"
+    WAIT = "look again in the next cycle: it may still happen, and nothing else may be done meanwhile"
+    ASK = "stand still and ask a person"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage. `fail` and `uncertain` say where these ends lead; `sentence` is what it does, {subject} its server or plugin."""
+
+    id: str
+    sentence: str
+    fail: Then
+    uncertain: Then
+
+
+RECHECK = Stage("recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO)
+PREFLIGHT = Stage("preflight", "check that {old} is well and that a replica can take over", Then.UNDO, Then.UNDO)
+FENCE = Stage("fence", "prove with {subject} that {old} can acknowledge no commit any more", Then.NEXT, Then.NEXT)
+CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO)
+CATCH_UP = Stage("catch_up", "wait until {new} has everything that {old} wrote", Then.UNDO, Then.UNDO)
+PROMOTE = Stage("promote", "order {new} to become the master", Then.GO_ON, Then.GO_ON)
+CONFIRM = Stage("confirm", "look until {new} takes writes", Then.WAIT, Then.WAIT)
+RECORD = Stage("record", "write down that {new} is the master", Then.ASK, Then.ASK)
+REPOINT = Stage("repoint", "point the proxies at {new}", Then.GO_ON, Then.GO_ON)
+FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.GO_ON)
+REJOIN = Stage("rejoin", "bring {old} back as a replica of {new}", Then.GO_ON, Then.GO_ON)
+EXTRA = Stage("extra", "run the command {subject}", Then.GO_ON, Then.GO_ON)
+
+FAILOVER = (RECHECK, FENCE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, EXTRA)
+SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, REJOIN, EXTRA)
+PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER}
+
+RELEASE = Stage("release", "take back what {subject} left on {old}", Then.ASK, Then.ASK)
+START = Stage("start", "start {old} again as the master it was", Then.ASK, Then.ASK)
+UNDO = (RELEASE, START)
+
+BY_ID = {stage.id: stage for stage in (*FAILOVER, *SWITCHOVER, *UNDO)}
+
+
+def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
+    """What the stage is done to, in order; ('',) for a stage that is done once, () for one that is not done."""
+    if stage is FENCE:
+        return run.fences
+    if stage is FOLLOW:
+        return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()
+    if stage is EXTRA:
+        return run.extra_commands
+    if stage is REJOIN:
+        return ("",) if run.remaster else ()
+    return ("",)
+
+
+def sentence(stage: Stage, subject: str, run: Run) -> str:
+    """The stage's sentence for one run."""
+    return stage.sentence.format(subject=subject, old=run.old_master, new=run.new_master or "the new master")

@@ -1,0 +1,78 @@
+"""Which plugin does what, and how long it may take. The engine's only way to the outside."""
+
+from typing import Any
+
+from handyrep.config.settings import Settings
+from handyrep.engine.state import State
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result, fail
+from handyrep.model.server import Server
+from handyrep.plugin_api.caller import Caller
+from handyrep.plugin_api.contract import KINDS, Kind
+
+_OF_A_SERVER = frozenset({Kind.RESTART, Kind.PROMOTION, Kind.CLONE})
+
+
+class Hands:
+    """Calls the configured plugin of a kind."""
+
+    def __init__(self, caller: Caller, settings: Settings, state: State) -> None:
+        self._caller = caller
+        self._settings = settings
+        self._state = state
+
+    async def use(
+        self, kind: Kind, method: str = "run", *, server: Server | None = None, name: str | None = None, **arguments: Any  # noqa: ANN401 - as the plugin takes them
+    ) -> Result:
+        """Call `method` of the plugin that the configuration names for this kind (and server)."""
+        plugin = name or self.configured(kind, server)
+        if not plugin:
+            return fail(f"no {KINDS[kind].directive} is configured")
+        if server is not None:
+            arguments = {_server_parameter(kind, method): server.name, **arguments}
+        deadline_s = self.deadline_s(kind, method)
+        return await self._caller.call(
+            kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
+        )
+
+    async def select(self) -> tuple[tuple[str, ...], str]:
+        """(replicas in the order of the selection plugin, why there are none)."""
+        name = self._settings.failover.selection_method
+        deadline_s = self.deadline_s(Kind.SELECTION, "run")
+        answer = await self._caller.select(name, cluster=self._state.cluster, deadline_s=deadline_s)
+        return (answer, "") if isinstance(answer, tuple) else ((), answer.details)
+
+    def configured(self, kind: Kind, server: Server | None = None) -> str:
+        """The name in the directive of this kind; '' when it is blank."""
+        directive = KINDS[kind].directive
+        if kind in _OF_A_SERVER and server is not None:
+            return str(getattr(server, directive))
+        sections = (self._settings.failover, self._settings.handyrep, self._settings.archive)
+        return next((str(getattr(section, directive)) for section in sections if hasattr(section, directive)), "")
+
+    def deadline_s(self, kind: Kind, method: str) -> float:
+        """How long a call of this kind may take, in seconds."""
+        failover = self._settings.failover
+        if kind is Kind.POLL:
+            return (failover.fail_retries + 1) * (failover.call_timeout + failover.fail_retry_interval) + failover.call_timeout
+        if not KINDS[kind].method(method).acts:
+            return failover.call_timeout * 3
+        slow = {
+            Kind.CLONE: failover.clone_timeout,
+            Kind.REJOIN: failover.clone_timeout,
+            Kind.FENCE: failover.fence_timeout,
+            Kind.PROMOTION: failover.promote_timeout,
+        }
+        return slow.get(kind, failover.start_timeout)
+
+
+def _server_parameter(kind: Kind, method: str) -> str:
+    """The name that the contract gives to the parameter which takes the server."""
+    contract = KINDS[kind].method(method)
+    return contract.parameters[0] if contract.parameters else "servername"
+
+
+def said(result: Result) -> str:
+    """What to tell people of a result that is no success."""
+    word = "uncertain" if result.outcome is Outcome.UNCERTAIN else "failed"
+    return result.details or f"{word} without a word"

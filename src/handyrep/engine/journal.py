@@ -1,0 +1,117 @@
+"""The journal: what HandyRep is about to do and how it ended, written before and after each step.
+
+Owns the form of its records and how a run is read back from them. What is not in the journal was not done.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from handyrep.errors import StateError
+from handyrep.model.answer import Outcome
+from handyrep.model.run import Ended, Run, RunKind, Step
+from handyrep.ports import Clock, RecordLog
+
+
+class Journal:
+    """Runs on disk. At most one is open."""
+
+    def __init__(self, log: RecordLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    def open(self, run: Run) -> None:
+        """Begin a run. Raises StateError, and then nothing may be done."""
+        self._write("open", run.epoch, **_run_to_json(run))
+
+    def intend(self, run: Run, step: Step) -> None:
+        """Write down that a step is about to be done. Raises StateError, and then it may not be done."""
+        self._write("intend", run.epoch, stage=step.stage, subject=step.subject)
+
+    def ended(self, run: Run, ended: Ended) -> None:
+        """Write down how a step ended. Raises StateError; after a restart that step counts as uncertain."""
+        self._write("ended", run.epoch, **_ended_to_json(ended))
+
+    def close(self, run: Run, how: str, text: str) -> None:
+        """End a run: `how` is finished, abandoned or settled (by a person)."""
+        self._write("close", run.epoch, how=how, text=text)
+
+    def runs(self) -> list[tuple[Run, str, str]]:
+        """Every run with how it was closed ('' while open) and the closing text, oldest first."""
+        found: dict[int, tuple[Run, str, str]] = {}
+        for record in self._log.read():
+            _apply(record, found)
+        return [found[epoch] for epoch in sorted(found)]
+
+    def open_run(self) -> Run | None:
+        """The run that was begun and not closed; its unfinished step counts as uncertain."""
+        return next((run for run, how, _ in self.runs() if not how), None)
+
+    def last_epoch(self) -> int:
+        """The highest epoch ever begun; 0 when none was."""
+        return max((run.epoch for run, _, _ in self.runs()), default=0)
+
+    def _write(self, what: str, epoch: int, **facts: object) -> None:
+        self._log.append({"what": what, "epoch": epoch, "at": self._clock.now().isoformat(), **facts})
+
+
+def _apply(record: Mapping[str, Any], found: dict[int, tuple[Run, str, str]]) -> None:
+    try:
+        epoch = int(record["epoch"])
+        if record["what"] == "open":
+            found[epoch] = (_run_from_json(record), "", "")
+            return
+        run, how, text = found[epoch]
+        if record["what"] == "intend":
+            step = Step(record["stage"], record["subject"])
+            run = run.with_end(Ended(step, Outcome.UNCERTAIN, "HandyRep stopped before it knew how this ended"))
+        elif record["what"] == "ended":
+            run = _with_known_end(run, _ended_from_json(record))
+        elif record["what"] == "close":
+            how, text = str(record["how"]), str(record["text"])
+        found[epoch] = (run, how, text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"the journal holds a record that is not HandyRep's ({type(error).__name__}: {error})") from None
+
+
+def _with_known_end(run: Run, ended: Ended) -> Run:
+    """The end of a step takes the place of its intention."""
+    if run.ended and run.ended[-1].step == ended.step:
+        run = dataclasses.replace(run, ended=run.ended[:-1])
+    return run.with_end(ended)
+
+
+def _run_to_json(run: Run) -> dict[str, Any]:
+    plain = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "ended"}
+    lists = {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
+    return {**plain, **lists, "kind": run.kind.value, "began_at": run.began_at.isoformat()}
+
+
+def _run_from_json(record: Mapping[str, Any]) -> Run:
+    plain = {field.name: record[field.name] for field in dataclasses.fields(Run) if field.name != "ended"}
+    lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+    kind, began_at = RunKind(plain["kind"]), dt.datetime.fromisoformat(plain["began_at"])
+    return Run(**{**plain, **lists, "kind": kind, "began_at": began_at})
+
+
+def _ended_to_json(ended: Ended) -> dict[str, Any]:
+    return {
+        "stage": ended.step.stage,
+        "subject": ended.step.subject,
+        "outcome": ended.outcome.value,
+        "details": ended.details,
+        "extra": dict(ended.extra),
+        "took_s": round(ended.took_s, 4),
+    }
+
+
+def _ended_from_json(record: Mapping[str, Any]) -> Ended:
+    return Ended(
+        Step(record["stage"], record["subject"]),
+        Outcome(record["outcome"]),
+        str(record["details"]),
+        MappingProxyType(dict(record["extra"])),
+        float(record["took_s"]),
+    )

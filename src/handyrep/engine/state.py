@@ -1,0 +1,115 @@
+"""The one current snapshot of the cluster, kept in servers.save, with an event for every change people care about.
+
+Owns times of statuses. Nothing else may replace the snapshot.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from handyrep.errors import StateError
+from handyrep.model.answer import Answer
+from handyrep.model.cluster import Cluster, Member
+from handyrep.model.server import Server
+from handyrep.model.status import Health, Status
+from handyrep.ports import Clock, EventSink, StateStore
+
+
+class State:
+    """`cluster` is the present snapshot; `update` replaces it."""
+
+    def __init__(self, cluster: Cluster, store: StateStore, events: EventSink, clock: Clock) -> None:
+        self.cluster = cluster
+        self._store = store
+        self._events = events
+        self._clock = clock
+
+    def update(self, cluster: Cluster) -> None:
+        """Take a new snapshot: date the statuses that changed, tell of them, and save when something durable changed.
+
+        Raises StateError when it could not be saved; the snapshot in memory is the new one all the same.
+        """
+        before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
+        self._tell(before, self.cluster)
+        if to_json(before) != to_json(self.cluster):
+            self._store.save(to_json(self.cluster))
+
+    def _dated(self, before: Cluster, after: Cluster) -> Cluster:
+        for name, member in after.members.items():
+            old = before.members[name].status if name in before.members else Status()
+            dated = dataclasses.replace(member, status=_since(old, member.status, self._clock.now()))
+            after = after.with_member(dated)
+        return dataclasses.replace(after, status=_since(before.status, after.status, self._clock.now()))
+
+    def _tell(self, before: Cluster, after: Cluster) -> None:
+        for name, member in after.members.items():
+            old = before.members[name].status if name in before.members else Status()
+            if _differs(old, member.status):
+                self._events.record("status", f"{name} is {member.status.health.word}: {member.status.reason}", {"server": name, **member.status.as_dict()})
+        if _differs(before.status, after.status):
+            self._events.record("cluster", f"the cluster is {after.status.health.word}: {after.status.reason}", after.status.as_dict())
+
+
+def _differs(old: Status, new: Status) -> bool:
+    return old.health is not new.health
+
+
+def _since(old: Status, new: Status, now: dt.datetime) -> Status:
+    same = old.health is new.health and old.since is not None
+    return dataclasses.replace(new, since=old.since if same else now)
+
+
+def to_json(cluster: Cluster) -> dict[str, Any]:
+    """What servers.save holds. Lag changes with every look and is left out."""
+    return {
+        "name": cluster.name,
+        "epoch": cluster.epoch,
+        "system_identifier": cluster.system_identifier,
+        "synchronous_standby_names": cluster.synchronous_standby_names,
+        "failed_over_at": cluster.failed_over_at.isoformat() if cluster.failed_over_at else None,
+        "frozen": cluster.frozen,
+        "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
+    }
+
+
+def _member_to_json(member: Member) -> dict[str, Any]:
+    definition = {field.name: getattr(member.server, field.name) for field in dataclasses.fields(Server)}
+    return {
+        "definition": definition,
+        "health": int(member.status.health),
+        "reason": member.status.reason if member.status.health is not Health.LAGGED else "lagged",
+        "since": member.status.since.isoformat() if member.status.since else None,
+    }
+
+
+def from_json(content: Mapping[str, Any]) -> Cluster:
+    """The cluster that servers.save describes. Raises StateError: it is not what HandyRep writes."""
+    try:
+        members = {name: _member_from_json(name, given) for name, given in content["servers"].items()}
+        return Cluster(
+            name=str(content["name"]),
+            members=MappingProxyType(members),
+            epoch=int(content["epoch"]),
+            system_identifier=str(content["system_identifier"]),
+            synchronous_standby_names=str(content["synchronous_standby_names"]),
+            failed_over_at=_when(content["failed_over_at"]),
+            frozen=str(content["frozen"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"servers.save does not hold what HandyRep writes ({type(error).__name__}: {error})",
+            remedy="Put a good copy back, or set override_server_file = True once to start from handyrep.conf.",
+        ) from None
+
+
+def _member_from_json(name: str, given: Mapping[str, Any]) -> Member:
+    known = {field.name for field in dataclasses.fields(Server)}
+    definition = {key: value for key, value in given["definition"].items() if key in known}
+    status = Status(Health(given["health"]), str(given["reason"]), _when(given["since"]))
+    return Member(Server(**{**definition, "name": name}), status, in_recovery=Answer.UNKNOWN)
+
+
+def _when(text: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(text) if text else None

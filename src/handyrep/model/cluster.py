@@ -1,0 +1,78 @@
+"""The cluster as HandyRep knows it: servers with their statuses. One immutable snapshot after the other."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from handyrep.model.answer import Answer
+from handyrep.model.server import Role, Server
+from handyrep.model.status import Status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A server and what is known of it. `lag` in the unit of the status plugin (MB), None when not known."""
+
+    server: Server
+    status: Status = Status()
+    lag: float | None = None
+    replicating: bool | None = None
+    in_recovery: Answer = Answer.UNKNOWN
+
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        return self.server.name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cluster:
+    """All members by name, with what must be remembered while the master cannot be asked.
+
+    `epoch` counts failovers and switchovers and only grows. `system_identifier` ('' until first read) tells our servers from
+    strangers. `synchronous_standby_names` is what the master last said. `failed_over_at`: when the last failover ended.
+    `frozen`: why automation stands still until a person decides; '' when it does not.
+    """
+
+    name: str = "handyrep"
+    members: Mapping[str, Member] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    status: Status = Status()
+    epoch: int = 0
+    system_identifier: str = ""
+    synchronous_standby_names: str = ""
+    failed_over_at: dt.datetime | None = None
+    frozen: str = ""
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """Every server, enabled or not, in the order of the configuration."""
+        return tuple(member.server for member in self.members.values())
+
+    @property
+    def masters(self) -> tuple[Member, ...]:
+        """Enabled members that are recorded as master: one, if all is well."""
+        return tuple(m for m in self.members.values() if m.server.enabled and m.server.role == Role.MASTER)
+
+    @property
+    def master(self) -> Member | None:
+        """The one recorded master; None when there is none or more than one."""
+        return self.masters[0] if len(self.masters) == 1 else None
+
+    @property
+    def replicas(self) -> tuple[Member, ...]:
+        """Enabled members that are recorded as replicas."""
+        return self.by_role(Role.REPLICA)
+
+    def by_role(self, role: str) -> tuple[Member, ...]:
+        """Enabled members of a role."""
+        return tuple(m for m in self.members.values() if m.server.enabled and m.server.role == role)
+
+    def with_member(self, member: Member) -> "Cluster":
+        """A copy in which this member stands for its name (added if it is new)."""
+        return dataclasses.replace(self, members=MappingProxyType({**self.members, member.name: member}))
+
+    def without(self, name: str) -> "Cluster":
+        """A copy without that member."""
+        kept = {key: member for key, member in self.members.items() if key != name}
+        return dataclasses.replace(self, members=MappingProxyType(kept))

@@ -1,0 +1,63 @@
+"""What was seen of the servers in one look. Values only; what they mean is decided in decide/."""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from handyrep.model.answer import Answer
+from handyrep.model.lsn import Lsn
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresFacts:
+    """What a PostgreSQL said of itself when logged in to. Positions are of the moment of asking.
+
+    `received_lsn`: end of WAL that is safe on this server (a master's own flush position; a replica's received
+    or, when larger, replayed one). `upstream`: host:port it is told to receive from. `message_age_s`: seconds since its
+    receiver last heard from the upstream; None without a receiver.
+    """
+
+    in_recovery: bool
+    system_identifier: str
+    timeline: int
+    version_num: int
+    received_lsn: Lsn
+    replayed_lsn: Lsn | None = None
+    replay_paused: bool = False
+    upstream: str = ""
+    receiving: bool = False
+    message_age_s: float | None = None
+    synchronous_standby_names: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One server in one look. UNKNOWN is the honest default: it was not asked, or did not answer.
+
+    `up`: it accepts connections. `alive`: a PostgreSQL answered in any way at all (too many clients, starting up, wrong
+    password), which forbids to call it dead. `host_answers`: its host runs our commands. `running`: its service
+    status. `writable`: a write was made. `sees_master`: this server can still reach the master, or hears from it.
+    """
+
+    up: Answer = Answer.UNKNOWN
+    alive: Answer = Answer.UNKNOWN
+    host_answers: Answer = Answer.UNKNOWN
+    running: Answer = Answer.UNKNOWN
+    writable: Answer = Answer.UNKNOWN
+    sees_master: Answer = Answer.UNKNOWN
+    facts: PostgresFacts | None = None
+    replicating: Answer = Answer.UNKNOWN
+    lag: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One look at every server that was asked, by name. `verified`: the look was a full verify, not a poll."""
+
+    seen: Mapping[str, Seen] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    verified: bool = False
+
+    def of(self, name: str) -> Seen:
+        """What was seen of a server; all unknown when it was not looked at."""
+        return self.seen.get(name, Seen())

@@ -1,0 +1,90 @@
+"""A failover or switchover as data: who, what was done so far, and how each step ended.
+
+A Run is rebuilt from the journal alone, so whatever is decided from it survives a kill of HandyRep.
+"""
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from handyrep.model.answer import Outcome
+
+
+class RunKind(enum.StrEnum):
+    """Failover: the master is gone. Switchover: it is well and is asked to step down."""
+
+    FAILOVER = "failover"
+    SWITCHOVER = "switchover"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One step: a stage of the plan applied to a subject (a server or a plugin's name; '' when there is only one)."""
+
+    stage: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.subject}".strip()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """A step with its outcome. A step whose end was never written counts as UNCERTAIN."""
+
+    step: Step
+    outcome: Outcome
+    details: str = ""
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    took_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A failover or switchover under way.
+
+    `fences`: plugins to try, in order. `extra_commands`: names of what runs at the end. `was_running`: the old master ran when
+    it began, so undoing it means starting it again. `wanted`: the new master that a person named.
+    """
+
+    kind: RunKind
+    epoch: int
+    old_master: str
+    began_at: dt.datetime
+    reason: str
+    fences: tuple[str, ...]
+    replicas: tuple[str, ...]
+    extra_commands: tuple[str, ...] = ()
+    wanted: str = ""
+    remaster: bool = True
+    was_running: bool = False
+    ended: tuple[Ended, ...] = ()
+
+    def last(self, step: Step) -> Ended | None:
+        """How a step ended the last time it was done; None when it was not begun."""
+        found = [ended for ended in self.ended if ended.step == step]
+        return found[-1] if found else None
+
+    @property
+    def new_master(self) -> str:
+        """The candidate chosen in this run; '' before that."""
+        chosen = [e.extra.get("candidate", "") for e in self.ended if e.step.stage == "choose" and e.outcome is Outcome.SUCCESS]
+        return str(chosen[-1]) if chosen else ""
+
+    @property
+    def last_lsn(self) -> str:
+        """The old master's end of WAL as the fence read it on its disk; '' when it could not."""
+        read = [e.extra.get("last_lsn") for e in self.ended if e.step.stage == "fence" and e.outcome is Outcome.SUCCESS]
+        return str(read[-1] or "") if read else ""
+
+    @property
+    def promote_was_sent(self) -> bool:
+        """Whether promoting was begun: from then on there is only forward."""
+        return any(ended.step.stage == "promote" for ended in self.ended)
+
+    def with_end(self, ended: Ended) -> "Run":
+        """A copy with one more step ended."""
+        return dataclasses.replace(self, ended=(*self.ended, ended))

@@ -1,0 +1,149 @@
+"""The kinds of plugin: which directive names them, which methods they have, and which of these act on servers.
+
+This table is the contract. The engine calls plugins by it, the contract suite tests plugins by it, docs are made from it.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class Kind(enum.StrEnum):
+    """A kind of plugin. What a kind must do stands in KINDS."""
+
+    MASTER_CHECK = "master_check"
+    POLL = "poll"
+    INSPECT = "inspect"
+    REPLICATION_STATUS = "replication_status"
+    SELECTION = "selection"
+    RESTART = "restart"
+    PROMOTION = "promotion"
+    FENCE = "fence"
+    FOLLOW = "follow"
+    REJOIN = "rejoin"
+    CLONE = "clone"
+    CONNECTION_FAILOVER = "connection_failover"
+    ARCHIVE_SCRIPT = "archive_script"
+    ARCHIVE_DELETE = "archive_delete"
+    EXTRA_COMMAND = "extra_command"
+    ALERT = "alert"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a kind. `acts`: it changes servers, so a bad answer from it means UNCERTAIN, not FAIL."""
+
+    name: str
+    parameters: tuple[str, ...]
+    acts: bool
+    text: str
+    optional: bool = False
+    returns_list: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contract:
+    """A kind: its directive in handyrep.conf, what it is for, its methods beside test()."""
+
+    kind: Kind
+    directive: str
+    text: str
+    methods: tuple[Method, ...]
+
+    def method(self, name: str) -> Method:
+        """The method of that name. Raises KeyError."""
+        return {m.name: m for m in (*self.methods, TEST)}[name]
+
+
+TEST = Method("test", (), acts=False, text="fails when the plugin could not work; changes nothing", optional=False)
+RUNMODES = ("start", "stop", "faststop", "restart", "reload", "status")
+
+
+def _kind(kind: Kind, directive: str, text: str, *methods: Method) -> tuple[Kind, Contract]:
+    return kind, Contract(kind, directive, text, methods)
+
+
+KINDS: Mapping[Kind, Contract] = MappingProxyType(
+    dict(
+        (
+            _kind(
+                Kind.MASTER_CHECK, "master_check_method", "Is this HandyRep the one that may act?",
+                Method("run", (), acts=False, text="SUCCESS: this HandyRep is the master; anything else: skip the failover check"),
+            ),
+            _kind(
+                Kind.POLL, "poll_method", "Does a PostgreSQL accept connections? Contains its retries.",
+                Method(
+                    "run", ("servername",), acts=False,
+                    text="SUCCESS: up; FAIL: not, with alive = True in the RD when a PostgreSQL answered all the same",
+                ),
+            ),
+            _kind(
+                Kind.INSPECT, "inspect_method", "What does a PostgreSQL say of itself, and does its host answer?",
+                Method("run", ("servername",), acts=False, text="logs in; SUCCESS with the facts (docs/plugins.md), FAIL with alive = True or nothing known"),
+                Method("write", ("servername",), acts=False, text="SUCCESS when a write on this master was possible"),
+                Method("host", ("servername",), acts=False, text="SUCCESS when commands run on the server's host"),
+                Method("sees", ("servername", "mastername"), acts=False, text="from this server's own host: does the master answer? SUCCESS yes; FAIL with no = True: refused or silent; FAIL: not known"),
+            ),
+            _kind(
+                Kind.REPLICATION_STATUS, "replication_status_method", "How far behind is a replica?",
+                Method("run", ("replicaserver",), acts=False, text="SUCCESS with lag (number) and replicating (True/False); FAIL: cannot tell"),
+            ),
+            _kind(
+                Kind.SELECTION, "selection_method", "In which order should replicas be considered as the new master?",
+                Method("run", (), acts=False, text="a list of server names, best first; empty when there is none", returns_list=True),
+            ),
+            _kind(
+                Kind.RESTART, "restart_method", "Start, stop, reload PostgreSQL on a server; tell whether it runs.",
+                Method("run", ("servername", "runmode"), acts=True, text="runmode: " + ", ".join(RUNMODES) + "; status: SUCCESS when it runs, FAIL with running = False when it certainly does not"),
+            ),
+            _kind(
+                Kind.PROMOTION, "promotion_method", "Make a replica a master.",
+                Method("run", ("servername",), acts=True, text="SUCCESS: the promotion was ordered; HandyRep looks whether it happened"),
+            ),
+            _kind(
+                Kind.FENCE, "fence_methods", "Prove that an old master can acknowledge no commit any more.",
+                Method("run", ("servername",), acts=True, text="SUCCESS only with a proof, told in proof; last_lsn when read on its disk; anything else is no proof"),
+                Method("release", ("servername",), acts=True, text="take back what run() left behind so that the server may be started again"),
+            ),
+            _kind(
+                Kind.FOLLOW, "follow_method", "Let a running replica receive from another master.",
+                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: it was told to; HandyRep looks whether it streams"),
+            ),
+            _kind(
+                Kind.REJOIN, "rejoin_method", "Bring a stopped former master back as a replica.",
+                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: started as a replica of newmaster; nothing of its own history is deleted"),
+            ),
+            _kind(
+                Kind.CLONE, "clone_method", "Make a replica by copying a server.",
+                Method("run", ("servername", "clonefrom", "reclone"), acts=True, text="SUCCESS: started and streaming from clonefrom"),
+            ),
+            _kind(
+                Kind.CONNECTION_FAILOVER, "connection_failover_method", "Point the connection proxies at the right servers.",
+                Method("run", ("newmaster",), acts=True, text="SUCCESS: every proxy was re-pointed and read back; newmaster None: the recorded master"),
+                Method("init", ("bouncerserver",), acts=True, text="write the configuration of one proxy, or of all, outside a failover"),
+                Method("poll", ("bouncerserver",), acts=False, text="SUCCESS when it lets people in; servers = {name: True/False}"),
+                Method("block", (), acts=True, text="hold clients back at every proxy and cut their server connections", optional=True),
+                Method("unblock", (), acts=True, text="let clients on again", optional=True),
+            ),
+            _kind(
+                Kind.ARCHIVE_SCRIPT, "archive_script_method", "Install, start and stop WAL archiving.",
+                Method("run", (), acts=True, text="install the archive script"),
+                Method("start", (), acts=True, text="start archiving"),
+                Method("stop", (), acts=True, text="stop archiving without losing WAL"),
+            ),
+            _kind(
+                Kind.ARCHIVE_DELETE, "archive_delete_method", "Clean the WAL archive.",
+                Method("run", (), acts=True, text="delete what is old and needed by nobody"),
+            ),
+            _kind(
+                Kind.EXTRA_COMMAND, "extra_failover_commands", "Something of your own after a failover.",
+                Method("run", ("*parameters",), acts=True, text="its parameters from the configuration; the result is reported and undoes nothing"),
+            ),
+            _kind(
+                Kind.ALERT, "push_alert_method", "Tell people.",
+                Method("run", ("alerttype", "category", "message"), acts=False, text="SUCCESS: the message left"),
+            ),
+        )
+    )
+)  # fmt: skip
