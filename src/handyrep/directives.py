@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -50,11 +51,15 @@ class Secret:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Type(Generic[T]):
-    """How a text becomes a value. `expects` completes 'must be …'; `parse` raises ValueProblem."""
+    """How a text becomes a value. `expects` completes 'must be …'; `parse` raises ValueProblem.
+
+    `parse_list` takes the parts of a list; types without it take no list. `show` is the text that parses to the value again.
+    """
 
     expects: str
     parse: Callable[[str], T]
-    takes_list: bool = False
+    parse_list: Callable[[tuple[str, ...]], T] | None = None
+    show: Callable[[T], str] = str
 
 
 def _number_between(convert: Callable[[str], T], expects: str, low: float, high: float) -> Type[T]:
@@ -101,7 +106,31 @@ def parse_interval(text: str) -> float:
     return seconds
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+def interval_text(seconds: float) -> str:
+    """A usual way to write a time, such as '200 ms' or '10 min'; parse_interval gives the same time back."""
+    for unit in ("d", "h", "min", "s") if seconds >= 1 else ("ms",):
+        written = f"{seconds / _UNIT_SECONDS[unit]:.0f} {unit}"
+        if seconds and parse_interval(written) == seconds:
+            return written
+    return f"{Decimal(repr(float(seconds))).normalize():f} s"
+
+
+def _interval_parser(low_s: float, high_s: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = parse_interval(text)
+        if not low_s <= value <= high_s:
+            raise ValueProblem(f"must be a time from {interval_text(low_s)} to {interval_text(high_s)}, not {text!r}")
+        return value
+
+    return parse
+
+
+def seconds_between(low_s: float, high_s: float) -> Type[float]:
+    """A time, in seconds once parsed, from low_s to high_s."""
+    return Type("a time", _interval_parser(low_s, high_s), show=interval_text)
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _parse_text(text: str) -> str:
@@ -115,6 +144,12 @@ def _parse_word(text: str) -> str:
         raise ValueProblem(
             f"must be letters, digits, '_', '-' or '.', not starting with '-' or '.', at most 128 characters, not {text!r}"
         )
+    return text
+
+
+def _parse_service(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@:\\\-]{0,254}", text):
+        raise ValueProblem(f"must be the name of a service, not {text!r}")
     return text
 
 
@@ -137,31 +172,47 @@ def _parse_local_path(text: str) -> str:
     return os.path.expanduser(_parse_text(text))  # noqa: PTH111 - the result stays text, as it was configured
 
 
-def _parse_secret(text: str) -> Secret:
-    """A secret given as itself, as env:NAME or as file:PATH."""
-    if text.startswith("env:"):
-        name = text.removeprefix("env:")
+_LONGEST_SECRET = 4096
+
+
+def _secret_file(name: str) -> str:
+    """The text of a small regular file: a pipe or a device would be waited for without end."""
+    path = Path(name)
+    try:
+        if not path.is_file() or path.stat().st_size > _LONGEST_SECRET:
+            raise ValueProblem(f"names {name!r}, which is not a file with one password")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ValueProblem(f"names the file {name!r}, which cannot be read ({reason})") from None
+
+
+def _secret_text(given: str) -> str:
+    if given.startswith("env:"):
+        name = given.removeprefix("env:")
         if name not in os.environ:
             raise ValueProblem(f"names the environment variable {name!r}, which is not set")
-        return Secret(os.environ[name])
-    if text.startswith("file:"):
-        path = Path(text.removeprefix("file:"))
-        try:
-            return Secret(path.read_text(encoding="utf-8").rstrip("\r\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ValueProblem(f"names the file {str(path)!r}, which cannot be read ({reason})") from None
-    return Secret(_parse_text(text))
+        return os.environ[name]
+    return _secret_file(given.removeprefix("file:")) if given.startswith("file:") else given
+
+
+def _parse_secret(given: str) -> Secret:
+    """A secret given as itself, as env:NAME or as file:PATH. No message of this function shows it."""
+    found = _secret_text(given)
+    if not found:
+        raise ValueProblem(f"{given!r} holds an empty password")
+    return Secret(_parse_text(found))
 
 
 text = Type("a line of text", _parse_text)
 word = Type("a name", _parse_word)
+service = Type("the name of a service", _parse_service)
 host = Type("a host name or an IP address", _parse_host)
 path = Type("a full path", _parse_path)
 local_path = Type("a path on the HandyRep server", _parse_local_path)
 boolean = Type("True or False", _parse_boolean)
-seconds = Type("a time", parse_interval)
-secret = Type("a password, env:NAME or file:PATH", _parse_secret)
+seconds = Type("a time", parse_interval, show=interval_text)
+secret = Type("a password, env:NAME or file:PATH", _parse_secret, show=repr)
 
 
 def choice(*words: str) -> Type[str]:
@@ -175,13 +226,26 @@ def choice(*words: str) -> Type[str]:
     return Type("one of " + ", ".join(words), parse)
 
 
+def _shown_part(part: str) -> str:
+    quote = "'" if '"' in part else '"'
+    return f"{quote}{part}{quote}" if re.search("[,#'\"]", part) else part
+
+
 def list_of(item: Type[T]) -> Type[tuple[T, ...]]:
     """Values separated by commas (configobj splits them; one value needs no comma)."""
 
-    def parse(text: str) -> tuple[T, ...]:
-        return tuple(item.parse(part.strip()) for part in text.split(",") if part.strip())
+    def parse_list(parts: tuple[str, ...]) -> tuple[T, ...]:
+        if not all(part.strip() for part in parts):
+            raise ValueProblem("must not contain an empty value")
+        return tuple(item.parse(part.strip()) for part in parts)
 
-    return Type(f"a list, each {item.expects}", parse, takes_list=True)
+    def parse(text: str) -> tuple[T, ...]:
+        return parse_list(tuple(part for part in text.split(",") if part.strip()))
+
+    def show(values: tuple[T, ...]) -> str:
+        return ", ".join(_shown_part(item.show(value)) for value in values)
+
+    return Type(f"a list, each {item.expects}", parse, parse_list, show)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,11 +261,9 @@ class Directive(Generic[T]):
         """The value for what configobj gave: a text, or a list of texts. Raises ValueProblem."""
         if isinstance(given, str):
             return self.type.parse(given) if given.strip() else self.default
-        parts = list(given)
-        if not self.type.takes_list:
-            raise ValueProblem(f"must be {self.type.expects}; quote it if it contains a comma: {','.join(parts)!r}")
-        return self.type.parse(",".join(parts))
-
+        if self.type.parse_list is None:
+            raise ValueProblem(f"must be {self.type.expects}, not a list; quote it if it contains a comma")
+        return self.type.parse_list(tuple(given))
 
 
 def directive(kind: Type[T], default: T, help: str) -> Any:  # noqa: A002, ANN401 - as dataclasses.field does

@@ -67,13 +67,16 @@ def read(file: Path) -> Loaded:
 
 def read_text(text: str, *, source: str = "") -> Loaded:
     """The same for a text."""
-    problems: list[str] = []
+    problems: tuple[str, ...] = ()
     try:
         parsed = ConfigObj(text.splitlines(), list_values=True, interpolation=False, raise_errors=False, file_error=False)
     except ConfigObjError as error:
-        problems.extend(_syntax_problem(one) for one in (getattr(error, "errors", None) or [error]))
-        return Loaded(None, tuple(problems), (), {})
-    return _Reader(parsed, text, source).loaded()
+        problems = tuple(_syntax_problem(one) for one in (getattr(error, "errors", None) or [error]))
+        parsed = getattr(error, "config", ConfigObj())
+    loaded = _Reader(parsed, text, source).loaded()
+    if not problems:
+        return loaded
+    return dataclasses.replace(loaded, settings=None, problems=(*problems, *loaded.problems))
 
 
 def _text_of(file: Path) -> tuple[str, str]:
@@ -90,16 +93,15 @@ def _text_of(file: Path) -> tuple[str, str]:
 
 
 def _syntax_problem(error: Exception) -> str:
-    number = getattr(error, "line_number", None)
-    line = str(getattr(error, "line", "")).strip()
-    where = f"line {number}: " if number else ""
-    return f"{where}{str(error).splitlines()[0]}" + (f" ({_hidden(line)})" if line else "")
-
-
-def _hidden(line: str) -> str:
-    """A broken line for people, without the value: it may be a password."""
-    key, sign, value = line.partition("=")
-    return f"{key}{sign} …" if sign and value.strip() else line[:80]
+    """What is wrong with a line, without what stands in it after '=': it may be a password."""
+    kind = type(error).__name__
+    what = {
+        "DuplicateError": "names a section or directive a second time",
+        "NestingError": "has brackets that do not nest as [section] and [[subsection]]",
+    }.get(kind, "is neither [section] nor directive = value, or has a quote that does not end")
+    key, sign, _ = str(getattr(error, "line", "")).strip().partition("=")
+    shown = f" ({key.strip()[:60]})" if sign or key.startswith("[") else ""
+    return f"line {getattr(error, 'line_number', '?')} {what}{shown}"
 
 
 class _Reader:

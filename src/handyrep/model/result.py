@@ -28,7 +28,7 @@ class Result(_NoTruth):
 
     outcome: Outcome
     details: str = ""
-    extra: Mapping[str, Any] = _EMPTY
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _EMPTY)
 
     def as_rd(self) -> RD:
         """The plain dictionary for the surfaces. UNCERTAIN is a FAIL that says so in `uncertain`."""

@@ -88,3 +88,9 @@ class Run:
     def with_end(self, ended: Ended) -> "Run":
         """A copy with one more step ended."""
         return dataclasses.replace(self, ended=(*self.ended, ended))
+
+    def without_last_failure(self) -> "Run":
+        """A copy in which the last step, if it failed, may be tried once more. A promote is never tried twice."""
+        if not self.ended or self.ended[-1].outcome is Outcome.SUCCESS or self.ended[-1].step.stage == "promote":
+            return self
+        return dataclasses.replace(self, ended=self.ended[:-1])

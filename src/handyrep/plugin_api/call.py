@@ -8,13 +8,15 @@ import asyncio
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from handyrep.config.settings import Settings
 from handyrep.errors import RevokedError
 from handyrep.model.cluster import Cluster
+from handyrep.model.result import Result
 from handyrep.model.server import Server
+from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Clock, Command, Databases, Hosts, Login, Ran, Row
 
 P = ParamSpec("P")
@@ -31,11 +33,31 @@ class World:
     clock: Clock
 
 
+class Others(Protocol):
+    """How a plugin calls another one, contained as every call is."""
+
+    async def call(  # noqa: PLR0913 - each is a separate fact about one call
+        self,
+        kind: Kind,
+        name: str,
+        method: str = "run",
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        cluster: Cluster,
+        deadline_s: float,
+    ) -> Result:
+        """As Caller.call."""
+        ...
+
+
 class Call:
     """What one call of one plugin holds. `deadline` is on the clock's monotonic scale, in seconds."""
 
-    def __init__(self, world: World, cluster: Cluster, deadline: float, memory: dict[str, Any]) -> None:
+    def __init__(
+        self, world: World, others: Others, cluster: Cluster, deadline: float, memory: dict[str, Any]
+    ) -> None:
         self.world = world
+        self._others = others
         self.cluster = cluster
         self.deadline = deadline
         self.memory = memory
@@ -79,6 +101,10 @@ class Call:
         return await self.world.databases.query(
             server, statement, values, deadline_s=deadline_s, login=login, database=database, fresh=fresh
         )
+
+    async def other(self, kind: Kind, name: str, method: str, arguments: Mapping[str, Any]) -> Result:
+        """Call another plugin, within what is left of this call's time."""
+        return await self._others.call(kind, name, method, arguments, cluster=self.cluster, deadline_s=self.left_s())
 
     async def guarded(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a helper on the main loop so that revoke() reaches it."""

@@ -70,7 +70,7 @@ class Caller:
         if self._stuck.get(name, 0) >= MAX_STUCK_CALLS:
             return _Misbehaved(f"plugin {name} is not called any more: {MAX_STUCK_CALLS} of its calls never ended", sent=False)
         call = Call(
-            self.world, cluster, self.world.clock.monotonic() + deadline_s, self._memories.setdefault(name, {})
+            self.world, self, cluster, self.world.clock.monotonic() + deadline_s, self._memories.setdefault(name, {})
         )
         try:
             plugin = self._made(name, call)

@@ -12,6 +12,7 @@ from handyrep.errors import NoAnswerError
 from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.call import helper
+from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.plugin import Plugin
 from handyrep.ports import Command, Login, Ran, Row, RunAs
 
@@ -100,6 +101,11 @@ class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
         """
         argv = ("sh", "-c", _PUT_FILE, "put_file", str(PurePosixPath(path)), mode, owner)
         return await self._on(servername, run_as, argv, content.encode(), None)
+
+    @helper
+    async def use_plugin(self, kind: Kind, name: str, method: str = "run", **arguments: Any) -> Result:
+        """Call another plugin, within the time this call has left."""
+        return await self.call.other(kind, name, method, arguments)
 
     def concerned(self, *directives: str) -> tuple[Server, ...]:
         """The enabled PostgreSQL servers for which one of these directives names this plugin."""

@@ -1,0 +1,55 @@
+"""The Hosts port: SSH or local, as each server's `control` says."""
+
+import os
+import pwd
+
+from handyrep.adapters.local import run_local
+from handyrep.adapters.quoting import checked, with_variables
+from handyrep.adapters.ssh import SshHost, Target
+from handyrep.adapters.sudo import invocation
+from handyrep.model.server import Server
+from handyrep.ports import Command, Ran
+
+
+class RealHosts:
+    """One SshHost per host and login, made at first use. A server whose definition changed gets another one."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[Target, SshHost] = {}
+        self._targets: dict[str, Target] = {}
+
+    async def run(self, server: Server, command: Command, *, deadline_s: float) -> Ran:
+        """As ports.Hosts.run. Raises RefusedError for a command that no program can be given."""
+        if server.control == "local":
+            local = invocation(server, command, _own_account())
+            return local.judged(await run_local(local.words, command.stdin, deadline_s, server=server.name), server)
+        remote = invocation(server, command, server.ssh_user)
+        return remote.judged(await self._host(server).run(server, remote, command.stdin, deadline_s), server)
+
+    async def run_here(self, command: Command, *, deadline_s: float) -> Ran:
+        """As ports.Hosts.run_here."""
+        return await run_local(with_variables(checked(command)), command.stdin, deadline_s)
+
+    def close(self) -> None:
+        """Give up all connections."""
+        for host in self._hosts.values():
+            host.close()
+        self._hosts.clear()
+        self._targets.clear()
+
+    def _host(self, server: Server) -> SshHost:
+        target, old = Target.of(server), self._targets.get(server.name)
+        self._targets[server.name] = target
+        if old is not None and old != target and old not in self._targets.values():
+            self._hosts.pop(old).close()
+        if target not in self._hosts:
+            self._hosts[target] = SshHost(target)
+        return self._hosts[target]
+
+
+def _own_account() -> str:
+    """By the user id, not by variables that anybody may set."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

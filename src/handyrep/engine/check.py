@@ -1,0 +1,183 @@
+"""The periodic check: look, decide by the rule table, and act on the verdict. Also behind the operation failover_check."""
+
+import dataclasses
+
+from handyrep.decide.candidates import choose
+from handyrep.decide.failover import Proof, Situation, judge
+from handyrep.decide.policy import Policy
+from handyrep.engine.engine import Engine
+from handyrep.engine.hands import said
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result, fail, success
+from handyrep.model.run import Run, RunKind
+from handyrep.model.verdict import Choice, Move, Verdict
+from handyrep.plugin_api.contract import Kind
+
+YES, NO = Answer.YES, Answer.NO
+
+
+class Check:
+    """Holds what must be remembered from one check to the next: since when the master is suspected, and restarts tried."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._polls = 0
+        self._suspected_since: float | None = None
+        self._restarts_tried = 0
+        self._told = ""
+
+    async def run(self, *, verify: bool) -> Result:
+        """One check. With `verify` the look is a full one in any case."""
+        engine = self._engine
+        resumed = await self._resumed()
+        if resumed is not None:
+            return resumed
+        began = engine.clock.monotonic()
+        picture = await self._look(verify=verify)
+        master = engine.cluster.master
+        if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
+            self._calm()
+            return self._told_verdict(judge(Situation(cluster=engine.cluster, picture=picture, policy=engine.policy)))
+        if self._suspected_since is None:
+            self._suspected_since = began
+        verdict, picture = await self._judged()
+        return await self._act(verdict, picture)
+
+    async def _look(self, *, verify: bool) -> Picture:
+        self._polls += 1
+        full = verify or self._polls == 1 or self._polls % self._engine.settings.failover.verify_frequency == 0
+        observer = self._engine.observer
+        picture = await (observer.verify() if full else observer.poll())
+        self._engine.take(picture)
+        return picture
+
+    async def _resumed(self) -> Result | None:
+        """A run that stands open comes before anything else."""
+        engine = self._engine
+        run = engine.journal.open_run()
+        if run is None:
+            return None
+        active = await engine.hands.use(Kind.MASTER_CHECK)
+        if active.outcome is not Outcome.SUCCESS:
+            return fail(f"a {run.kind.value} stands open, but this HandyRep is not the HandyRep master: {said(active)}")
+        async with engine.changing(f"{run.kind.value} {run.epoch}"):
+            return await engine.conductor.lead(run)
+
+    async def _judged(self) -> tuple[Verdict, Picture]:
+        """The look from everywhere, and what the rules make of it."""
+        engine = self._engine
+        active = await engine.hands.use(Kind.MASTER_CHECK)
+        since = self._suspected_since if self._suspected_since is not None else engine.clock.monotonic()
+        picture = await engine.observer.suspect(engine.clock.monotonic() - since)
+        engine.take(picture)
+        situation = Situation(
+            cluster=engine.cluster,
+            picture=picture,
+            policy=engine.policy,
+            is_active=YES if active.outcome is Outcome.SUCCESS else NO,
+            proofs=await proofs(engine),
+            choice=await foreseen(engine, picture),
+            cooldown_left_s=cooldown_left_s(engine),
+            restarts_tried=self._restarts_tried,
+        )
+        return judge(situation), picture
+
+    async def _act(self, verdict: Verdict, picture: Picture) -> Result:
+        self._told_verdict(verdict)
+        if verdict.move is Move.PROCEED:
+            return await self._fail_over(verdict, picture)
+        if verdict.move is Move.RESTART:
+            return await self._restart_in_place(verdict)
+        if verdict.move is Move.NOTHING:
+            return success(verdict.sentence, rule=verdict.rule)
+        return fail(verdict.sentence, rule=verdict.rule, failover_ok=False)
+
+    async def _fail_over(self, verdict: Verdict, picture: Picture) -> Result:
+        engine = self._engine
+        async with engine.changing("an automatic failover"):
+            run = new_run(engine, RunKind.FAILOVER, f"{verdict.rule}: {verdict.sentence}")
+            seen = picture.of(run.old_master)
+            run = dataclasses.replace(run, was_running=seen.running is YES)
+            result = await engine.conductor.begin(run)
+        self._calm()
+        return result
+
+    async def _restart_in_place(self, verdict: Verdict) -> Result:
+        engine = self._engine
+        self._restarts_tried += 1
+        master = engine.cluster.master
+        if master is None:
+            return fail(verdict.sentence)
+        async with engine.changing("a restart of the master in place"):
+            result = await engine.hands.use(Kind.RESTART, server=master.server, runmode="start")
+        engine.events.record("restart", f"{master.name} was started in place: {result.outcome.value.lower()}", {})
+        return result
+
+    def _calm(self) -> None:
+        self._suspected_since = None
+        self._restarts_tried = 0
+
+    def _told_verdict(self, verdict: Verdict) -> Result:
+        """Keep the verdict for explain, and tell of it once, when it changes."""
+        engine = self._engine
+        if verdict.rule != self._told and not (self._told == "" and verdict.rule == "F07"):
+            facts = {"rule": verdict.rule, "move": verdict.move.value, "because": list(verdict.because)}
+            engine.events.record("verdict", f"{verdict.rule}: {verdict.sentence}", facts)
+        self._told = verdict.rule
+        engine.last_verdict = verdict
+        return success(verdict.sentence, rule=verdict.rule)
+
+
+def _doubtful(picture: Picture, master: str) -> bool:
+    """Whether the master accepts connections, and a rule may have something to say all the same."""
+    writable = [n for n, seen in picture.seen.items() if seen.facts is not None and not seen.facts.in_recovery]
+    facts = picture.of(master).facts
+    return len(writable) > 1 or (facts is not None and facts.in_recovery)
+
+
+async def proofs(engine: Engine) -> tuple[Proof, ...]:
+    """What each fence says of itself in a dry run against the recorded master."""
+    master = engine.cluster.master
+    found = []
+    for name in engine.settings.failover.fence_methods if master is not None else ():
+        result = await engine.hands.use(Kind.FENCE, "test", name=name, servername=master.name if master else "")
+        possible = YES if result.outcome is Outcome.SUCCESS else NO
+        found.append(Proof(name, possible, said(result) if possible is NO else "its proof can be had"))
+    return tuple(found)
+
+
+async def foreseen(engine: Engine, picture: Picture) -> Choice:
+    """The candidate as it looks before any fence. The loss cannot be bounded yet, so it is not judged here."""
+    ordered, _ = await engine.hands.select()
+    lenient = Policy(max_lost_wal_bytes=2**63)
+    return choose(ordered, engine.cluster, picture, lenient, last_lsn=Lsn(0))
+
+
+def cooldown_left_s(engine: Engine) -> float:
+    """Seconds in which no second automatic failover is made."""
+    ended = engine.cluster.failed_over_at
+    if ended is None:
+        return 0.0
+    return max(engine.policy.failover_cooldown_s - (engine.clock.now() - ended).total_seconds(), 0.0)
+
+
+def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", remaster: bool | None = None) -> Run:
+    """A run of the next epoch from the cluster as it is recorded now. Needs exactly one recorded master."""
+    cluster = engine.cluster
+    if cluster.master is None:
+        raise AssertionError("the rules let a run begin only with one recorded master")
+    return Run(
+        kind=kind,
+        epoch=max(cluster.epoch, engine.journal.last_epoch()) + 1,
+        old_master=cluster.master.name,
+        began_at=engine.clock.now(),
+        reason=reason,
+        fences=engine.settings.failover.fence_methods,
+        replicas=tuple(member.name for member in cluster.replicas),
+        extra_commands=tuple(command.name for command in engine.settings.extra_failover_commands),
+        wanted=wanted,
+        remaster=engine.policy.remaster if remaster is None else remaster,
+        was_running=kind is RunKind.SWITCHOVER,
+    )

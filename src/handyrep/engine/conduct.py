@@ -1,0 +1,99 @@
+"""Leads one failover or switchover from its beginning, or from wherever its journal says it stands, to its end.
+
+Intent is written before each step and its end after it; what comes next is decided from the journal alone.
+"""
+
+import dataclasses
+
+from handyrep.decide import progress, stages
+from handyrep.engine.execute import Executor
+from handyrep.engine.journal import Journal
+from handyrep.engine.state import State
+from handyrep.errors import HandyRepError
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.model.run import Ended, Run, Step
+from handyrep.ports import Clock, EventSink
+
+MAX_STEPS = 500
+"""More steps than any plan has: beyond it something is wrong with the plan, and a person must look."""
+
+
+class Conductor:
+    """Takes one run at a time."""
+
+    def __init__(self, executor: Executor, journal: Journal, state: State, events: EventSink, clock: Clock) -> None:
+        self._executor = executor
+        self._journal = journal
+        self._state = state
+        self._events = events
+        self._clock = clock
+
+    async def begin(self, run: Run) -> Result:
+        """Open the run in the journal and lead it. Raises StateError when it cannot be written down: nothing was done."""
+        self._journal.open(run)
+        self._events.record("begin", f"{run.kind.value} {run.epoch} begins: {run.reason}", {"epoch": run.epoch})
+        return await self.lead(run)
+
+    async def lead(self, run: Run) -> Result:
+        """Go on until it is finished, abandoned, waits, or asks. SUCCESS only when the new master is in charge."""
+        for _ in range(MAX_STEPS):
+            move = progress.next_move(run)
+            match move:
+                case progress.Do(step):
+                    run = await self._step(run, step)
+                case progress.Wait(step, reason):
+                    run = await self._step(run, step)
+                    if run.ended[-1].outcome is not Outcome.SUCCESS:
+                        return uncertain(f"{reason}; HandyRep keeps looking", epoch=run.epoch, waiting=True)
+                case progress.Finished(left):
+                    return self._finished(run, left)
+                case progress.Abandoned(reason):
+                    return self._abandoned(run, reason)
+                case progress.Ask(question, reason):
+                    return self._asked(run, question, reason)
+        return self._asked(run, progress.Question.OLD_MASTER_NOT_RESTORED, "the plan has no end")
+
+    async def _step(self, run: Run, step: Step) -> Run:
+        self._journal.intend(run, step)
+        began = self._clock.monotonic()
+        try:
+            result = await self._executor.execute(run, step)
+        except HandyRepError as error:
+            result = uncertain(str(error))
+        took_s = self._clock.monotonic() - began
+        ended = Ended(step, result.outcome, result.details, result.extra, took_s)
+        self._journal.ended(run, ended)
+        run = run.with_end(ended)
+        sentence = stages.sentence(stages.BY_ID[step.stage], step.subject, run)
+        text = f"{sentence}: {result.outcome.value.lower()} after {took_s:.3f} s. {result.details}"
+        self._events.record("step", text, {"epoch": run.epoch, "stage": step.stage, "subject": step.subject, "took_s": took_s})
+        return run
+
+    def _finished(self, run: Run, left: tuple[str, ...]) -> Result:
+        text = f"{run.new_master} is the master after the {run.kind.value} from {run.old_master}"
+        if left:
+            text += f"; to be seen to: {'; '.join(left)}"
+        self._close(run, "finished", text)
+        return success(text, **_summary(run), left=list(left))
+
+    def _abandoned(self, run: Run, reason: str) -> Result:
+        text = f"the {run.kind.value} was given up and nothing was promoted: {reason}"
+        self._close(run, "abandoned", text)
+        return fail(text, **_summary(run))
+
+    def _asked(self, run: Run, question: progress.Question, reason: str) -> Result:
+        text = f"{question.value} ({reason})"
+        if self._state.cluster.frozen != text:
+            self._state.update(dataclasses.replace(self._state.cluster, frozen=text))
+            self._events.record("ask", text, {"epoch": run.epoch, "question": question.name})
+        return fail(text, **_summary(run), question=question.name)
+
+    def _close(self, run: Run, how: str, text: str) -> None:
+        self._journal.close(run, how, text)
+        self._events.record(how, text, {"epoch": run.epoch})
+
+
+def _summary(run: Run) -> dict[str, object]:
+    took_s = round(sum(ended.took_s for ended in run.ended), 3)
+    return {"epoch": run.epoch, "old_master": run.old_master, "new_master": run.new_master, "took_s": took_s}

@@ -1,0 +1,95 @@
+"""The engine's parts, put together, and the one lock that lets a single operation change the cluster at a time.
+
+Owns no logic of its own beyond what every operation needs: looking and taking the look over into the state.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from handyrep.config.settings import Settings
+from handyrep.decide.assess import assess
+from handyrep.decide.policy import Policy
+from handyrep.engine.conduct import Conductor
+from handyrep.engine.execute import Executor
+from handyrep.engine.hands import Hands
+from handyrep.engine.journal import Journal
+from handyrep.engine.observe import Observer
+from handyrep.engine.state import State
+from handyrep.errors import BusyError
+from handyrep.model.cluster import Cluster
+from handyrep.model.observation import Picture
+from handyrep.model.verdict import Verdict
+from handyrep.plugin_api.caller import Caller
+from handyrep.ports import Clock, EventSink, RecordLog
+
+
+class Engine:
+    """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`."""
+
+    def __init__(  # noqa: PLR0913 - the ports and settings that everything rests on
+        self, settings: Settings, caller: Caller, state: State, log: RecordLog, events: EventSink, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.policy = policy_from(settings)
+        self.state = state
+        self.clock = clock
+        self.events = events
+        self.caller = caller
+        self.hands = Hands(caller, settings, state)
+        self.observer = Observer(self.hands, state)
+        self.journal = Journal(log, clock)
+        self.executor = Executor(self.hands, self.observer, state, settings, self.policy, clock)
+        self.conductor = Conductor(self.executor, self.journal, state, events, clock)
+        self.last_verdict: Verdict | None = None
+        self._changing = asyncio.Lock()
+        self._what = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The present snapshot."""
+        return self.state.cluster
+
+    @asynccontextmanager
+    async def changing(self, what: str) -> AsyncIterator[None]:
+        """One operation at a time changes the cluster. Raises BusyError while another one does."""
+        if self._changing.locked():
+            raise BusyError(f"{self._what} is under way", remedy="Wait for it to end: 'handyrep status' shows it.")
+        async with self._changing:
+            self._what = what
+            yield
+
+    def take(self, picture: Picture) -> Cluster:
+        """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
+        self.state.update(assess(_remembered(self.cluster, picture), picture))
+        return self.cluster
+
+    def thaw(self) -> None:
+        """A person has decided: automation goes on."""
+        self.state.update(dataclasses.replace(self.cluster, frozen=""))
+
+
+def policy_from(settings: Settings) -> Policy:
+    """What the operator allows, as the rules want it."""
+    failover = settings.failover
+    return Policy(
+        auto_failover=failover.auto_failover,
+        restart_master=failover.restart_master,
+        remaster=failover.remaster,
+        failover_cooldown_s=failover.failover_cooldown,
+        max_lost_wal_bytes=int(failover.max_lost_wal * 1024 * 1024),
+    )
+
+
+def _remembered(cluster: Cluster, picture: Picture) -> Cluster:
+    """The system identifier once, and the list of synchronous replicas as long as the master tells it."""
+    master = cluster.master
+    facts = picture.of(master.name).facts if master is not None else None
+    if facts is None or facts.in_recovery:
+        return cluster
+    return dataclasses.replace(
+        cluster,
+        system_identifier=cluster.system_identifier or facts.system_identifier,
+        synchronous_standby_names=facts.synchronous_standby_names,
+    )

@@ -1,0 +1,51 @@
+"""The loop that nothing can end: check, wait, check. An exception in a check is told and the loop goes on."""
+
+import asyncio
+import contextlib
+
+from handyrep.engine.check import Check
+from handyrep.engine.engine import Engine
+from handyrep.errors import BusyError
+
+
+
+class Monitor:
+    """Runs checks until its task is cancelled. `cycles` counts them; `last_cycle_at` is monotonic, so that its death shows."""
+
+    def __init__(self, engine: Engine, check: Check) -> None:
+        self._engine = engine
+        self._check = check
+        self._wake = asyncio.Event()
+        self._last_error = ""
+        self.cycles = 0
+        self.last_cycle_at = engine.clock.monotonic()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self._cycle()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._engine.settings.failover.poll_interval):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def look_now(self) -> None:
+        """Let the next check come at once: a held connection broke, or somebody asked."""
+        self._wake.set()
+
+    async def _cycle(self) -> None:
+        try:
+            await self._check.run(verify=False)
+            self._last_error = ""
+        except BusyError:
+            pass  # an operation changes the cluster: it looks by itself
+        except Exception as error:  # noqa: BLE001 - whatever happens, the next check must come
+            self._tell(error)
+        self.cycles += 1
+        self.last_cycle_at = self._engine.clock.monotonic()
+
+    def _tell(self, error: Exception) -> None:
+        text = f"a check failed and the next one will come: {type(error).__name__}: {error}"
+        if text != self._last_error:
+            self._engine.events.record("error", text, {"error": type(error).__name__})
+        self._last_error = text

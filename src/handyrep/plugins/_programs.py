@@ -1,0 +1,50 @@
+"""Where PostgreSQL's programs and configuration are on a server. Knows Debian's layout and the one where all is in PGDATA."""
+
+from typing import TYPE_CHECKING
+
+from handyrep.model.server import Server
+
+if TYPE_CHECKING:
+    from handyrep.plugins.handyrepplugin import handyrepplugin
+
+FIND_PROGRAM = """
+program=$1 folder=$2 pgdata=$3
+if [ -n "$folder" ]; then
+    [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
+    exit 1
+fi
+version=$(cat "$pgdata/PG_VERSION" 2>/dev/null)
+for folder in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin"; do
+    [ -n "$version" ] && [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
+done
+command -v "$program" && exit 0
+for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null | sort -rV); do
+    [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
+done
+exit 1
+"""
+"""A shell program: its output is the full path of $1, preferring the version that $3 (PGDATA) belongs to."""
+
+
+async def find_program(plugin: "handyrepplugin", server: Server, program: str, configured: str = "") -> str:
+    """Full path of a PostgreSQL program on a server; '' when it is not there. Raises NoAnswerError."""
+    if configured:
+        found = await plugin.run_as_postgres(server.name, "test", "-x", configured)
+        return configured if found.exit_status == 0 else ""
+    argv = ("sh", "-c", FIND_PROGRAM, "find_program", program, server.bin_dir, server.pgdata)
+    ran = await plugin.run_as_postgres(server.name, *argv)
+    return ran.stdout.strip() if ran.exit_status == 0 else ""
+
+
+def config_options(server: Server) -> tuple[str, ...]:
+    """What the server program needs to find a configuration outside PGDATA."""
+    if not server.pgconf:
+        return ()
+    file = server.pgconf if server.pgconf.endswith(".conf") else f"{server.pgconf.rstrip('/')}/postgresql.conf"
+    return ("-c", f"config_file={file}")
+
+
+def config_file(server: Server) -> str:
+    """Full path of postgresql.conf where it is outside PGDATA; '' otherwise."""
+    options = config_options(server)
+    return options[1].removeprefix("config_file=") if options else ""

@@ -1,0 +1,31 @@
+"""Where the WAL on a stopped server's disk ends, from what pg_controldata and pg_waldump say. Pure; unknown is ''."""
+
+import re
+
+from handyrep.model.lsn import Lsn
+
+_RECORD = re.compile(r"len \(rec/tot\):\s*\d+/\s*(\d+),.*?\blsn: ([0-9A-F]+/[0-9A-F]+),")
+_ALIGNMENT_BYTES = 8
+
+
+def wal_end(control: dict[str, str], newest_timeline: str, last_record: str) -> str:
+    """The end of the last whole record, as an LSN; '' when it cannot be told.
+
+    A control file that still names an older timeline than the newest WAL file (a promotion without a checkpoint since) leads
+    nowhere: then nothing is claimed. The end is told without the header of a page that the record may cross into, which lies
+    below the true end by less than the record itself: a replica that has received that far has the whole record.
+    """
+    match = _RECORD.search(last_record)
+    timeline = control.get("Latest checkpoint's TimeLineID", "")
+    if match is None or not timeline.isdigit() or not re.fullmatch(r"[0-9A-F]{8}", newest_timeline):
+        return ""
+    if int(newest_timeline, 16) != int(timeline):
+        return ""
+    end = Lsn.parse(match[2]).position_bytes + int(match[1])
+    return str(Lsn(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES))
+
+
+def control_values(text: str) -> dict[str, str]:
+    """pg_controldata's lines as a dictionary."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, sign, value in pairs if sign}

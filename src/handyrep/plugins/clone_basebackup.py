@@ -1,0 +1,160 @@
+"""clone_basebackup: a new replica as a full copy, with pg_basebackup."""
+
+from handyrep.directives import list_of, path, text
+from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result
+from handyrep.model.server import Role, Server
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.options import option
+from handyrep.plugins._programs import find_program
+from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.ports import Login
+
+_TABLESPACES = "select count(*) as outside from pg_tablespace where spcname not in ('pg_default', 'pg_global')"
+# The copy is made beside pgdata and takes its place in one rename, so pgdata is the old one or the new one, never half a one. What
+# stood there is moved aside before and deleted only after the new one is whole. Looked at on the target, at that moment: nothing
+# may run there, and what is moved must be a data directory, a folder that is empty, or nothing.
+_CLONE = r"""
+set -u
+data=$1 reclone=$2 identifier=$3 control=$4; shift 4
+case $data in /*/*) ;; *) echo "$data is no path for a data directory" >&2; exit 10;; esac
+parent=$(dirname -- "$data") name=$(basename -- "$data")
+[ -L "$data" ] && { echo "$data is a symbolic link; name the folder itself" >&2; exit 10; }
+cd -- "$parent" || exit 10
+new=$name.handyrep-new old=$name.handyrep-old
+if [ -d "$name" ]; then
+    mountpoint -q -- "$name" && { echo "$data is a mount point, so nothing can take its place; use a folder below it" >&2; exit 11; }
+    place=$(stat -L -c %d:%i -- "$name")
+    for process in /proc/[0-9]*; do
+        [ "$(stat -L -c %d:%i "$process/cwd" 2>/dev/null)" = "$place" ] || continue
+        case $(cat "$process/comm" 2>/dev/null) in *postgres*) echo "PostgreSQL runs in $data" >&2; exit 12;; esac
+    done
+    if [ -n "$(ls -A -- "$name")" ]; then
+        [ -f "$name/PG_VERSION" ] || [ -e "$name/handyrep.cloning" ] || { echo "$data holds something that is no data directory" >&2; exit 13; }
+        [ "$reclone" = yes ] || { echo "$data is not empty; say --reclone to overwrite it" >&2; exit 14; }
+        found=$("$control" "$name" 2>/dev/null | sed -n 's/^Database system identifier: *//p')
+        case $found in ''|"$identifier") ;; *) echo "$data belongs to another cluster (system identifier $found)" >&2; exit 15;; esac
+    fi
+fi
+[ -e "$new" ] && { [ -e "$new/handyrep.cloning" ] || [ -f "$new/PG_VERSION" ] || [ -z "$(ls -A -- "$new")" ] || exit 16; rm -rf -- "./$new"; }
+mkdir -m 0700 -- "$new" || exit 17
+"$@" -D "$parent/$new" </dev/null || { status=$?; rm -rf -- "./$new"; exit "$status"; }
+[ -f "$new/PG_VERSION" ] || exit 18
+sync
+if [ -d "$name" ]; then
+    [ -e "$old" ] && rm -rf -- "./$old"
+    mv -- "$name" "$old" || exit 19
+fi
+mv -- "$new" "$name" || { [ -d "$old" ] && mv -- "$old" "$name"; exit 19; }
+exit 0
+"""
+_DISCARD_OLD = r"""
+set -u
+parent=$(dirname -- "$1") name=$(basename -- "$1")
+cd -- "$parent" || exit 10
+old=$name.handyrep-old
+[ -d "$old" ] || exit 0
+[ ! -L "$old" ] && { [ -f "$old/PG_VERSION" ] || [ -z "$(ls -A -- "$old")" ]; } || exit 11
+rm -rf --one-file-system -- "./$old"
+"""
+
+
+class clone_basebackup(handyrepplugin):  # noqa: N801 - the seed's name
+    """Makes a replica by copying a server with pg_basebackup (-X stream, fast checkpoint).
+
+    Does: copies beside pgdata, puts the copy in its place, makes it a replica, starts it with restart_method. With reclone what stood
+    there is moved aside first and deleted once the new replica runs (2014's deleted it first, with rm -rf, before it knew whether
+    the copy would come).
+    Touches on the server: pgdata, pgdata.handyrep-new, pgdata.handyrep-old; on the source one replication session.
+    Needs: SSH; replication_user may log in from the server to the source; room for a second copy beside pgdata.
+    Safe to repeat?: yes: an interrupted copy is thrown away and made again.
+    When it cannot tell: UNCERTAIN. It refuses: the master, a running server, a folder that is no data directory, one of another
+    cluster, one that is not empty without reclone, tablespaces unless extra_parameters map them.
+    Options: basebackup_path, extra_parameters.
+    """
+
+    kinds = (Kind.CLONE,)
+    basebackup_path = option(path, "", "full path of pg_basebackup on the servers; blank: looked for")
+    extra_parameters = option(list_of(text), (), "additional parameters for pg_basebackup, separated by commas")
+
+    async def run(self, servername: str, clonefrom: str, reclone: bool) -> Result:  # type: ignore[override] # noqa: FBT001 - the contract of its kind
+        """SUCCESS when it was copied and started."""
+        server, source = self.server(servername), self.server(clonefrom)
+        if server.role == Role.MASTER or servername == clonefrom:
+            return self.fail(f"{servername} is the master or the source itself: nothing was touched")
+        try:
+            refused = await self._refused(source)
+            if refused:
+                return self.fail(f"{refused}: nothing was touched")
+            copied = await self._copied(server, source, reclone=reclone)
+            if copied:
+                return self.fail(f"the copy was not made: {copied}")
+            return await self._started(server)
+        except DatabaseError as error:
+            return self.fail(f"{clonefrom} could not be asked: {error.what}")
+        except NoAnswerError as error:
+            return self.uncertain(f"the copy was under way: {error}")
+
+    async def _refused(self, source: Server) -> str:
+        rows = await self.query(source.name, _TABLESPACES)
+        mapped = any("tablespace-mapping" in one or one.startswith("-T") for one in self.extra_parameters)
+        if rows[0]["outside"] and not mapped:
+            return f"{source.name} has tablespaces outside its data directory; map them with extra_parameters = --tablespace-mapping=OLD=NEW"
+        return ""
+
+    async def _copied(self, server: Server, source: Server, *, reclone: bool) -> str:
+        """Make the copy; why it was not made, or ''."""
+        program = await find_program(self, server, "pg_basebackup", self.basebackup_path)
+        control = await find_program(self, server, "pg_controldata")
+        if not program:
+            return "pg_basebackup is not on this server: set basebackup_path"
+        rows = await self.query(source.name, "select system_identifier::text as id from pg_control_system()")
+        user, secret = self.settings.handyrep.replication_user, self.settings.passwords.replication_pass
+        backup = (
+            *(program, "-h", source.client_address, "-p", str(source.port), "-U", user),
+            *("-X", "stream", "--checkpoint=fast", "-w", *self.extra_parameters),
+        )
+        script = ("sh", "-c", _CLONE, "clone", server.pgdata, "yes" if reclone else "no", rows[0]["id"], control or "false")
+        stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
+        argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", *script, *backup)
+        ran = await self.run_as_postgres(server.name, *argv, stdin=stdin)
+        return "" if ran.exit_status == 0 else last_words(ran)
+
+    async def _started(self, server: Server) -> Result:
+        argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
+        ran = await self.run_as_postgres(server.name, *argv, stdin=following(self, server.name, self.master().name).encode())
+        if ran.exit_status != 0:
+            return self.fail(f"it was copied, but its settings could not be written: {last_words(ran)}")
+        arguments = {"servername": server.name, "runmode": "start"}
+        started = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
+        if started.outcome is not Outcome.SUCCESS:
+            return self.uncertain(f"it was copied, and starting it: {started.details}. What stood there is kept beside it")
+        return await self._seen_streaming(server)
+
+    async def _seen_streaming(self, server: Server) -> Result:
+        clock, status = self.call.world.clock, self.settings.failover.replication_status_method
+        for _ in range(self.settings.failover.recovery_retries):
+            seen = await self.use_plugin(Kind.REPLICATION_STATUS, status, "run", replicaserver=server.name)
+            if seen.extra.get("replicating") is True:
+                await self.run_as_postgres(server.name, "sh", "-c", _DISCARD_OLD, "discard_old", server.pgdata)
+                return self.success(f"{server.name} is a replica of {self.master().name} and streams")
+            await clock.sleep(1.0)
+        return self.fail(f"{server.name} was copied and started, and does not stream yet. What stood there is kept beside it")
+
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when pg_basebackup is not on a server concerned, or replication_user cannot log in to the master."""
+        names = [servername] if servername else [s.name for s in self.concerned("clone_method")]
+        for name in names:
+            try:
+                program = await find_program(self, self.server(name), "pg_basebackup", self.basebackup_path)
+            except NoAnswerError as error:
+                return self.fail(f"{name}: {nothing_known(error)}")
+            if not program:
+                return self.fail(f"{name}: pg_basebackup is not there; set basebackup_path")
+        try:
+            await self.query(self.master().name, "select 1", login=Login.HANDYREP)
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(str(error))
+        return self.success(f"pg_basebackup is on {', '.join(names) or 'no server: none uses it'}")

@@ -1,0 +1,183 @@
+"""fence_stop: stops the old master over SSH, and proves that no process holds its data directory any more."""
+
+import asyncio
+
+from handyrep.directives import path, seconds
+from handyrep.errors import NoAnswerError
+from handyrep.model.result import Result
+from handyrep.model.server import Server
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.options import option
+from handyrep.plugins._programs import find_program
+from handyrep.plugins._wal_end import control_values, wal_end
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.ports import Ran
+
+# Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
+# symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The shared memory segment that
+# postmaster.pid names is the test that PostgreSQL itself makes before it starts.
+_HOLDERS = r"""
+data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
+[ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
+place=$(stat -L -c %d:%i -- "$data")
+[ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
+holders() {
+    stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | while read -r where name; do
+        [ "$where" = "$place" ] || continue
+        process=${name#/proc/}; process=${process%/cwd}
+        read -r command 2>/dev/null < "/proc/$process/comm" || continue
+        case $command in *postgres*|*postmaster*) echo "$process";; esac
+    done
+}
+attached() {
+    segment=$(sed -n 7p "$data/postmaster.pid" 2>/dev/null | { read -r key number rest; echo "$number"; })
+    [ -n "$segment" ] || { echo 0; return; }
+    while read -r key number mode size creator last attaches rest; do
+        [ "$number" = "$segment" ] && { echo "$attaches"; return; }
+    done < /proc/sysvipc/shm
+    echo 0
+}
+"""
+_FENCE = (
+    _HOLDERS
+    + r"""
+postmaster() { sed -n 1p "$data/postmaster.pid" 2>/dev/null; }
+wait_gone() {
+    tries=$1
+    while [ "$tries" -gt 0 ]; do
+        [ -z "$(holders)" ] && return 0
+        sleep 0.02; tries=$((tries - 1))
+    done
+    return 1
+}
+signal_postmaster() {
+    main=$(postmaster)
+    holders | grep -qx "$main" && kill "-$1" "$main" 2>/dev/null
+}
+stop() {
+    [ -z "$(holders)" ] && return 0
+    signal_postmaster INT && wait_gone 50 && return 0
+    signal_postmaster QUIT && wait_gone 25 && return 0
+    for round in 1 2 3 4 5 6 7 8 9 10; do
+        for process in $(holders); do kill -KILL "$process" 2>/dev/null; done
+        wait_gone 25 && return 0
+    done
+    return 1
+}
+rounds=0 calm=0
+while [ "$calm" -lt 3 ]; do
+    rounds=$((rounds + 1))
+    [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
+    if [ -n "$(holders)" ]; then
+        calm=0
+        stop || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
+    fi
+    if [ ! -e "$data/handyrep.fenced" ]; then
+        [ -e "$data/standby.signal" ] && was=there || was=absent
+        echo "standby.signal was $was" > "$data/handyrep.fenced" || { echo "fault=$data cannot be written"; exit 12; }
+        : > "$data/standby.signal"
+        sync "$data/standby.signal" "$data/handyrep.fenced" "$data" 2>/dev/null || sync
+    fi
+    [ "$calm" -gt 0 ] && sleep 0.02
+    calm=$((calm + 1))
+done
+[ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
+[ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
+echo "data=$data"
+newest=$(ls "$data/pg_wal" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | cut -c1-8 | sort -r | head -n 1)
+echo "newest=$newest"
+"$2" "$data" 2>/dev/null | sed 's/^/control=/'
+redo=$("$2" "$data" 2>/dev/null | sed -n "s/^Latest checkpoint's REDO location: *//p")
+echo "record=$(timeout 30 "$3" -q -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
+"""
+)
+_RELEASE = (
+    _HOLDERS
+    + r"""
+[ -e "$data/handyrep.fenced" ] || exit 0
+read -r mark < "$data/handyrep.fenced"
+[ "$mark" = "standby.signal was absent" ] && rm -f "$data/standby.signal"
+rm -f "$data/handyrep.fenced" && sync "$data" 2>/dev/null
+exit 0
+"""
+)
+_LOOK = _HOLDERS + '[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }\nholders | wc -l\n'
+
+
+class fence_stop(handyrepplugin):  # noqa: N801 - named like the others
+    """Stops the old master over SSH and proves it: no process holds its data directory.
+
+    Does: first the server's restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the
+    postmaster and to every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it
+    stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
+    Touches on the server: its PostgreSQL processes; standby.signal and handyrep.fenced in pgdata (release() takes them back).
+    Needs: SSH, and the account that owns pgdata. Root is not needed: all processes of PostgreSQL belong to that account.
+    Safe to repeat?: yes.
+    When it cannot tell: it is no proof. A host that does not answer, a process that does not end, a pgdata that cannot be read: FAIL.
+    Options: grace, bin_path.
+    """
+
+    kinds = (Kind.FENCE,)
+    grace = option(seconds, 10.0, "how long restart_method may take to stop it before the escalation")
+    bin_path = option(path, "", "folder of pg_controldata and pg_waldump on the servers; blank: looked for")
+
+    async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
+        server = self.server(servername)
+        first = await self._stopped_politely(server)
+        try:
+            control, waldump = await self._programs(server)
+            ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", server.pgdata, control, waldump)
+        except NoAnswerError as error:
+            return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")
+        said = _lines(ran)
+        if ran.exit_status != 0 or "data" not in said:
+            return self.fail(f"nothing is proven: {said.get('fault') or last_words(ran)} ({first})")
+        values = control_values(ran.stdout.replace("control=", ""))
+        last_lsn = wal_end(values, said.get("newest", ""), said.get("record", ""))
+        proof = f"no process works in {said['data']} or is attached to its shared memory, and standby.signal stands there"
+        state = values.get("Database cluster state", "")
+        return self.success(f"{proof}; its WAL ends at {last_lsn or 'an unknown place'}", proof=proof, last_lsn=last_lsn, state=state)
+
+    async def release(self, servername: str) -> Result:
+        """Take standby.signal and the mark back, if they are ours."""
+        server = self.server(servername)
+        try:
+            ran = await self.run_as_postgres(servername, "sh", "-c", _RELEASE, "release", server.pgdata)
+        except NoAnswerError as error:
+            return self.uncertain(nothing_known(error))
+        return self.success("released") if ran.exit_status == 0 else self.fail(_lines(ran).get("fault") or last_words(ran))
+
+    async def _stopped_politely(self, server: Server) -> str:
+        """What restart_method said. Its word is never a proof, so neither its failure nor its success ends the fence."""
+        arguments = {"servername": server.name, "runmode": "faststop"}
+        try:
+            async with asyncio.timeout(self.grace):
+                result = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
+        except TimeoutError:
+            return f"{server.restart_method} did not stop it within {self.grace:g} s"
+        return f"{server.restart_method}: {result.details}"
+
+    async def _programs(self, server: Server) -> tuple[str, str]:
+        """Without these the fence still holds; only the end of the WAL is not known then."""
+        if self.bin_path:
+            return f"{self.bin_path}/pg_controldata", f"{self.bin_path}/pg_waldump"
+        control = await find_program(self, server, "pg_controldata")
+        return control or "false", f"{control.rpartition('/')[0]}/pg_waldump" if control else "false"
+
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when a proof could not be had from a server now."""
+        names = [servername] if servername else [s.name for s in self.cluster.servers if s.enabled and s.is_postgres]
+        for name in names:
+            server = self.server(name)
+            try:
+                ran = await self.run_as_postgres(name, "sh", "-c", _LOOK, "look", server.pgdata)
+            except NoAnswerError as error:
+                return self.fail(f"{name}: its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}")
+            if ran.exit_status != 0:
+                return self.fail(f"{name}: {_lines(ran).get('fault') or last_words(ran)}")
+        return self.success(f"the processes of {', '.join(names) or 'no server'} can be seen and stopped")
+
+
+def _lines(ran: Ran) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)

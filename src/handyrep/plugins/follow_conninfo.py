@@ -1,0 +1,73 @@
+"""follow_conninfo: points a running replica at another master by primary_conninfo, without a restart."""
+
+from psycopg import sql
+
+from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.model.result import Result
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugins._replication import conninfo, following
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.ports import Login, RunAs
+
+_STATE = "select pg_is_in_recovery() as in_recovery, current_setting('recovery_target_timeline') as target"
+
+
+class follow_conninfo(handyrepplugin):  # noqa: N801 - named like the others
+    """Tells a running replica to receive from another master.
+
+    Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, writes that file instead.
+    Touches on the server: postgresql.auto.conf in pgdata (or replica_conf). Its application_name becomes the server's name.
+    Needs: PostgreSQL 13 or newer (the setting is taken up without a restart); a login for postgres_superuser; replication_user must be
+    able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
+    Safe to repeat?: yes.
+    When it cannot tell: UNCERTAIN. A server that is not in recovery is refused: a master is never turned round by this.
+    Options: none.
+    """
+
+    kinds = (Kind.FOLLOW,)
+
+    async def run(self, servername: str, newmaster: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS when it was told to."""
+        if servername == newmaster:
+            return self.fail(f"{servername} cannot follow itself")
+        try:
+            state = (await self.query(servername, _STATE))[0]
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(f"nothing was sent: {error.what}")
+        if not state["in_recovery"]:
+            return self.fail(f"{servername} is not in recovery: it is a master and is left alone")
+        try:
+            return await self._told(servername, newmaster)
+        except DatabaseError as error:
+            return self.fail(f"primary_conninfo could not be set: {error.what}")
+        except NoAnswerError as error:
+            return self.uncertain(f"it may have been told: {error.what}")
+
+    async def _told(self, servername: str, newmaster: str) -> Result:
+        server = self.server(servername)
+        if server.replica_conf:
+            lines = following(self, servername, newmaster)
+            ran = await self.put_file(servername, server.replica_conf, lines, run_as=RunAs.POSTGRES)
+            if ran.exit_status != 0:
+                return self.fail(f"{server.replica_conf} could not be written: {last_words(ran)}")
+        else:
+            await self._set(servername, "primary_conninfo", conninfo(self, servername, newmaster))
+            await self._set(servername, "recovery_target_timeline", "latest")
+        await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
+        return self.success(f"{servername} was told to receive from {newmaster}")
+
+    async def _set(self, servername: str, setting: str, value: str) -> None:
+        statement = sql.SQL("alter system set {} = {}").format(sql.Identifier(setting), sql.Literal(value))
+        await self.query(servername, statement.as_string(None), login=Login.SUPERUSER)
+
+    async def test(self) -> Result:
+        """FAIL when the superuser cannot log in somewhere, or ALTER SYSTEM is switched off."""
+        for server in self.cluster.servers:
+            if server.enabled and server.is_postgres:
+                try:
+                    rows = await self.query(server.name, "select setting from pg_settings where name = 'allow_alter_system'", login=Login.SUPERUSER)
+                except (DatabaseError, NoAnswerError) as error:
+                    return self.fail(f"{server.name}: {nothing_known(error) if isinstance(error, NoAnswerError) else error.what}")
+                if rows and rows[0]["setting"] == "off" and not server.replica_conf:
+                    return self.fail(f"{server.name}: allow_alter_system is off; set replica_conf, or switch it on")
+        return self.success("every server can be told whom to follow")

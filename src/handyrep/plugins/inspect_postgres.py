@@ -1,0 +1,122 @@
+"""inspect_postgres: what a PostgreSQL says of itself, by SQL; and whether its host answers, by SSH."""
+
+import shlex
+
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import ProgrammingError
+
+from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.model.result import Result
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugins._programs import find_program
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.ports import Row
+
+# After a promotion the control file tells the old timeline until the next checkpoint; the name of the WAL file being written does not.
+_LOOK = """
+select pg_is_in_recovery() as in_recovery,
+       (select system_identifier::text from pg_control_system()) as system_identifier,
+       current_setting('server_version_num')::int as version_num,
+       case when pg_is_in_recovery()
+            then greatest(coalesce((select max(received_tli) from pg_stat_wal_receiver), 0),
+                          (select timeline_id from pg_control_checkpoint()),
+                          (select coalesce(min_recovery_end_timeline, 0) from pg_control_recovery()))
+            else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+       end as timeline,
+       case when pg_is_in_recovery()
+            then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+            else pg_current_wal_flush_lsn()
+       end::text as received_lsn,
+       pg_last_wal_replay_lsn()::text as replayed_lsn,
+       case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end as replay_paused,
+       exists (select from pg_stat_wal_receiver where status = 'streaming') as receiving,
+       (select extract(epoch from clock_timestamp() - max(last_msg_receipt_time))::float8 from pg_stat_wal_receiver) as message_age_s,
+       current_setting('synchronous_standby_names') as synchronous_standby_names,
+       coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo
+"""
+# A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
+_WRITE = """
+with local as (select set_config('synchronous_commit', 'local', true) as how)
+select pg_logical_emit_message(true, 'handyrep', how)::text as at from local
+"""
+
+
+class inspect_postgres(handyrepplugin):  # noqa: N801 - named like the others
+    """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
+
+    Does: run() one SELECT; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
+    Touches on the server: reads system views; write() adds some bytes to the WAL.
+    Needs: a login for handyrep_user (pg_monitor or superuser to see everything); SSH for host() and sees().
+    Safe to repeat?: yes.
+    When it cannot tell: FAIL; with alive = True when PostgreSQL answered with an error.
+    Options: none.
+    """
+
+    kinds = (Kind.INSPECT,)
+
+    async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS with the facts."""
+        try:
+            row = (await self.query(servername, _LOOK))[0]
+        except DatabaseError as error:
+            return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        return self.success("", **_facts(row))
+
+    async def write(self, servername: str) -> Result:
+        """SUCCESS when a write was committed."""
+        try:
+            row = (await self.query(servername, _WRITE))[0]
+        except DatabaseError as error:
+            return self.fail(f"a write was refused: {error.what}", alive=True)
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        return self.success(f"wrote at {row['at']}")
+
+    async def host(self, servername: str) -> Result:
+        """SUCCESS when the host runs commands for us."""
+        argv = shlex.split(self.settings.handyrep.test_ssh_command) or ["true"]
+        try:
+            ran = await self.run_as_login(servername, *argv)
+        except NoAnswerError as error:
+            return self.fail(error.what)
+        return self.success() if ran.exit_status == 0 else self.fail(f"test_ssh_command failed: {last_words(ran)}")
+
+    async def sees(self, servername: str, mastername: str) -> Result:
+        """SUCCESS when the master answers on this server's host; FAIL with no = True when it certainly does not answer there."""
+        here, master = self.server(servername), self.server(mastername)
+        try:
+            program = await find_program(self, here, "pg_isready")
+            if not program:
+                return self.fail("pg_isready is not on this host, so what it sees is not known")
+            ran = await self.run_as_postgres(servername, program, "-h", master.client_address, "-p", str(master.port), "-t", "2")
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        if ran.exit_status in (0, 1):
+            return self.success(f"sees {mastername}: {last_words(ran)}")
+        if ran.exit_status == 2:  # noqa: PLR2004 - pg_isready: no response
+            return self.fail(f"does not see {mastername}: {last_words(ran)}", no=True)
+        return self.fail(f"pg_isready could not be used: {last_words(ran)}")
+
+    async def test(self) -> Result:
+        """Log in to every server and run the test command on its host."""
+        for server in self.cluster.servers:
+            if server.enabled and server.is_postgres:
+                for result in (await self.run(server.name), await self.host(server.name)):
+                    if result.as_rd()["result"] != "SUCCESS":
+                        return self.fail(f"{server.name}: {result.details}")
+        return self.success("every server lets us in, and every host runs commands")
+
+
+def _facts(row: Row) -> dict[str, object]:
+    facts = {key: value for key, value in row.items() if key != "primary_conninfo"}
+    return {**facts, "upstream": _upstream(str(row["primary_conninfo"] or ""))}
+
+
+def _upstream(conninfo: str) -> str:
+    try:
+        parts = conninfo_to_dict(conninfo)
+    except ProgrammingError:
+        return ""
+    return f"{parts['host']}:{parts.get('port', 5432)}" if parts.get("host") else ""

@@ -1,0 +1,123 @@
+"""rejoin_rewind: brings a former master back as a replica, with pg_rewind only where its history has parted."""
+
+from psycopg.conninfo import make_conninfo
+
+from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.model.answer import Outcome
+from handyrep.model.lsn import Lsn
+from handyrep.model.result import Result
+from handyrep.model.server import Server
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugins._programs import config_file, find_program
+from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
+from handyrep.ports import Login
+
+_FORK = """
+select history from (
+    select pg_read_file('pg_wal/' || name) as history, name from pg_ls_waldir() where name like '%.history'
+) as files order by name desc limit 1
+"""
+# pg_rewind refuses a server with standby.signal, and a half rewound one must never start: the mark stands until it is whole.
+_REWIND = """
+set -eu
+data=$1 kept=$2; shift 2
+: > "$data/handyrep.rewinding"
+if [ ! -e "$kept" ]; then cp -a "$data/pg_wal" "$kept.part" && mv "$kept.part" "$kept"; fi
+rm -f "$data/standby.signal"
+sync "$data" 2>/dev/null || sync
+"$@" </dev/null
+"""
+_FORBID = """
+data=$1
+: > "$data/standby.signal"
+"""
+
+
+class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
+    """Makes a former master a replica of the new one.
+
+    Does: proves with fence_stop that it is stopped; compares its last WAL with where the new master's timeline began. When it wrote
+    nothing beyond that, it simply follows. Otherwise its pg_wal is copied aside (beside pgdata, named handyrep-kept-EPOCH-NAME), and
+    pg_rewind takes it back. Then it is started with restart_method.
+    Touches on the server: pgdata; standby.signal; primary_conninfo in postgresql.auto.conf or replica_conf.
+    Needs: SSH; for pg_rewind data checksums or wal_log_hints = on, and a superuser login from the server to the new master.
+    Safe to repeat?: yes; an interrupted pg_rewind leaves handyrep.rewinding, and is run again.
+    When it cannot tell: FAIL and the server stays stopped. What pg_rewind cannot do is left to "handyrep clone NAME --reclone".
+    Options: none.
+    """
+
+    kinds = (Kind.REJOIN,)
+
+    async def run(self, servername: str, newmaster: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS when it was started as a replica."""
+        if servername == newmaster or self.master().name != newmaster:
+            return self.fail(f"{newmaster} is not the recorded master, or {servername} is: nothing was touched")
+        fenced = await self.use_plugin(Kind.FENCE, "fence_stop", "run", servername=servername)
+        if fenced.outcome is not Outcome.SUCCESS:
+            return self.fail(f"{servername} is not proven to be stopped: {fenced.details}")
+        try:
+            parted = await self._has_parted(servername, newmaster, str(fenced.extra.get("last_lsn") or ""))
+            if parted:
+                problem = await self._rewound(self.server(servername), newmaster)
+                if problem:
+                    return self.fail(f"{problem}. {servername} stays stopped; next: handyrep clone {servername} --reclone")
+            return await self._started(servername, newmaster, parted=parted)
+        except DatabaseError as error:
+            return self.fail(f"{newmaster} could not be asked: {error.what}")
+        except NoAnswerError as error:
+            return self.uncertain(f"it was under way: {error}")
+
+    async def _has_parted(self, servername: str, newmaster: str, last_lsn: str) -> bool:
+        """Whether the former master may have written anything that the new master does not have."""
+        ours = await self.run_as_postgres(servername, "test", "-e", f"{self.server(servername).pgdata}/handyrep.rewinding")
+        rows = await self.query(newmaster, _FORK, login=Login.SUPERUSER)
+        last = rows[0]["history"].strip().splitlines()[-1].split() if rows else []
+        if ours.exit_status == 0 or not last_lsn or len(last) < 2:  # noqa: PLR2004 - timeline and LSN
+            return True
+        return Lsn.parse(last_lsn) > Lsn.parse(last[1])
+
+    async def _rewound(self, server: Server, newmaster: str) -> str:
+        """Run pg_rewind; why it could not, or ''."""
+        program = await find_program(self, server, "pg_rewind")
+        if not program:
+            return "pg_rewind is not on this server"
+        source = self.server(newmaster)
+        user = self.settings.handyrep.postgres_superuser
+        secret = self.settings.passwords.superuser_pass
+        target = make_conninfo("", host=source.client_address, port=source.port, user=user, dbname="postgres")
+        file = config_file(server)
+        rewind = (program, "-D", server.pgdata, f"--source-server={target}", *((f"--config-file={file}",) if file else ()))
+        kept = f"{server.pgdata.rstrip('/')}.handyrep-kept-{self.cluster.epoch}-{server.name}"
+        argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", "sh", "-c", _REWIND, "rewind", server.pgdata, kept, *rewind)
+        stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
+        ran = await self.run_as_postgres(server.name, *argv, stdin=stdin)
+        if ran.exit_status == 0:
+            return ""
+        await self.run_as_postgres(server.name, "sh", "-c", _FORBID, "forbid", server.pgdata)
+        return f"pg_rewind could not take it back: {last_words(ran)}"
+
+    async def _started(self, servername: str, newmaster: str, *, parted: bool) -> Result:
+        server = self.server(servername)
+        argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
+        ran = await self.run_as_postgres(servername, *argv, stdin=following(self, servername, newmaster).encode())
+        if ran.exit_status != 0:
+            return self.fail(f"its settings could not be written: {last_words(ran)}")
+        arguments = {"servername": servername, "runmode": "start"}
+        started = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
+        how = "after pg_rewind; its own WAL is kept beside pgdata" if parted else "without pg_rewind: it had written nothing more"
+        if started.outcome is Outcome.SUCCESS:
+            return self.success(f"{servername} was started as a replica of {newmaster}, {how}", rewound=parted)
+        return self.uncertain(f"{servername} was made a replica of {newmaster}, {how}, and starting it: {started.details}")
+
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when pg_rewind is not on a server."""
+        names = [servername] if servername else [s.name for s in self.cluster.servers if s.enabled and s.is_postgres]
+        for name in names:
+            try:
+                program = await find_program(self, self.server(name), "pg_rewind")
+            except NoAnswerError as error:
+                return self.fail(f"{name}: {error.what}")
+            if not program:
+                return self.fail(f"{name}: pg_rewind is not there")
+        return self.success(f"pg_rewind is on {', '.join(names) or 'no server'}")

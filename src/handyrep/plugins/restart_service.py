@@ -1,0 +1,118 @@
+"""restart_service: starts and stops PostgreSQL as a service."""
+
+from handyrep.directives import service
+from handyrep.errors import HostKeyError, NoAnswerError
+from handyrep.model.result import Result
+from handyrep.model.server import Server
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.options import option
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.plugins.restart_pg_ctl import Runmode
+from handyrep.ports import Ran
+
+_SERVICE = """
+name=$1 verb=$2
+if [ -d /run/systemd/system ]; then exec systemctl "$verb" "$name"; fi
+exec service "$name" "$verb"
+"""
+_STATUS = """
+name=$1
+if [ -d /run/systemd/system ]; then
+    systemctl show -p LoadState -p ActiveState -p SubState -p MainPID "$name"
+    exit 0
+fi
+service "$name" status >/dev/null 2>&1; echo "Service=$?"
+"""
+SYSV_RUNNING, SYSV_NOT_RUNNING = "0", "3"
+
+
+class restart_service(handyrepplugin):  # noqa: N801 - the seed's name
+    """Changes PostgreSQL's running state through the host's service manager, as root.
+
+    Does: systemctl VERB service_name where systemd runs the host, else service service_name VERB. stop and faststop are the same: the unit decides.
+    Touches on the server: that service.
+    Needs: SSH, and root by sudo for systemctl or service.
+    Safe to repeat?: yes.
+    When it cannot tell: UNCERTAIN after an order; status is FAIL without running. Debian's postgresql.service is an empty umbrella
+    that is always active, so its state is not believed: name the instance, postgresql@15-main.
+    Options: service_name.
+    """
+
+    kinds = (Kind.RESTART,)
+    service_name = option(service, "", "name of the service, such as postgresql@15-main")
+
+    async def run(self, servername: str, runmode: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS when it was seen to be so."""
+        if runmode not in list(Runmode):
+            return self.fail(f"there is no runmode {runmode!r}: {', '.join(Runmode)}")
+        server = self.server(servername)
+        if not self.service_name:
+            return self.fail("set service_name in [plugins] [[restart_service]]")
+        if runmode == Runmode.STATUS:
+            try:
+                return await self._status(server)
+            except NoAnswerError as error:
+                return self.fail(nothing_known(error))
+        return await self._order(server, Runmode(runmode))
+
+    async def _order(self, server: Server, runmode: Runmode) -> Result:
+        verb = "stop" if runmode is Runmode.FASTSTOP else str(runmode)
+        try:
+            ran = await self.run_as_root(server.name, "sh", "-c", _SERVICE, "service", self.service_name, verb)
+            after = await self._status(server)
+        except HostKeyError as error:
+            return self.fail(error.what)
+        except NoAnswerError as error:
+            return self.uncertain(f"{verb} of {self.service_name} was ordered: {error.what}")
+        return self._seen(runmode, ran, after)
+
+    def _seen(self, runmode: Runmode, ran: Ran, after: Result) -> Result:
+        running = after.extra.get("running")
+        wanted = runmode not in (Runmode.STOP, Runmode.FASTSTOP)
+        if running is wanted and (ran.exit_status == 0 or runmode is not Runmode.RELOAD):
+            return self.success(f"{runmode} done", running=wanted)
+        if running is None:
+            return self.uncertain(f"{runmode} was ordered, and whether it runs cannot be told: {after.details}")
+        return self.fail(f"{runmode} of {self.service_name}: {last_words(ran)}", running=running)
+
+    async def _status(self, server: Server) -> Result:
+        ran = await self.run_as_login(server.name, "sh", "-c", _STATUS, "status", self.service_name)
+        facts = dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)
+        if "Service" in facts:
+            return self._sysv(facts["Service"])
+        return self._systemd(facts, last_words(ran))
+
+    def _sysv(self, status: str) -> Result:
+        if status == SYSV_RUNNING:
+            return self.success("the service runs", running=True)
+        if status == SYSV_NOT_RUNNING:
+            return self.fail("the service does not run", running=False)
+        return self.fail(f"service {self.service_name} status ended with {status}")
+
+    def _systemd(self, facts: dict[str, str], words: str) -> Result:
+        active, has_process = facts.get("ActiveState"), facts.get("MainPID", "0") != "0"
+        if facts.get("LoadState") != "loaded":
+            return self.fail(f"there is no unit {self.service_name}: {words}")
+        if active in ("active", "reloading") and has_process:
+            return self.success("the unit is active", running=True)
+        if active == "active":
+            return self.fail(f"{self.service_name} is active without a process: it is an umbrella unit; name the instance, such as postgresql@15-main")
+        if active in ("inactive", "failed"):
+            return self.fail(f"the unit is {active}", running=False)
+        return self.fail(f"the unit is {active}")
+
+
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when the status cannot be told, or root cannot be had, on a server concerned."""
+        names = [servername] if servername else [s.name for s in self.concerned("restart_method")]
+        for name in names:
+            result = await self.run(name, Runmode.STATUS)
+            if "running" not in result.extra:
+                return self.fail(f"{name}: {result.details}")
+            try:
+                root = await self.run_as_root(name, "true")
+            except NoAnswerError as error:
+                return self.fail(f"{name}: {nothing_known(error)}")
+            if root.exit_status != 0:
+                return self.fail(f"{name}: root cannot be had: {last_words(root)}")
+        return self.success(f"the service of {', '.join(names) or 'no server: none uses it'} can be seen to")

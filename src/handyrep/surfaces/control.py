@@ -1,0 +1,78 @@
+"""The control socket: one JSON line with an operation and its arguments, one JSON line with the answer.
+
+A Unix socket in the state directory, mode 0600: whoever can open it may do everything.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from handyrep.model.result import RD, fail
+from handyrep.operations.declare import Running, invoke
+
+SOCKET_NAME = "control.sock"
+MAX_REQUEST_BYTES = 1 << 20
+_REQUEST_DEADLINE_S = 10.0
+
+
+@asynccontextmanager
+async def listening(on: Running, folder: Path) -> AsyncIterator[Path]:
+    """Serve operations at folder/control.sock until the block ends. A socket that a dead HandyRep left is replaced."""
+    path = folder / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(lambda r, w: _serve(on, r, w), path, limit=MAX_REQUEST_BYTES)
+    finally:
+        os.umask(before)
+    try:
+        yield path
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+async def _serve(on: Running, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        async with asyncio.timeout(_REQUEST_DEADLINE_S):
+            line = await reader.readline()
+        writer.write(json.dumps(await _answered(on, line)).encode() + b"\n")
+        await writer.drain()
+    except (TimeoutError, ConnectionError, ValueError):
+        pass
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _answered(on: Running, line: bytes) -> RD:
+    try:
+        request: Any = json.loads(line)
+        name, arguments = str(request["operation"]), dict(request.get("arguments") or {})
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return fail('a request is one line: {"operation": "get_status", "arguments": {}}').as_rd()
+    return await invoke(on, name, arguments)
+
+
+async def ask(folder: Path, name: str, arguments: dict[str, object]) -> RD | None:
+    """Let the running HandyRep do an operation; None when none listens. An operation may take as long as it takes."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(folder / SOCKET_NAME, limit=64 * MAX_REQUEST_BYTES)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    try:
+        writer.write(json.dumps({"operation": name, "arguments": arguments}).encode() + b"\n")
+        await writer.drain()
+        line = await reader.readline()
+        if not line:
+            return fail("HandyRep ended before it answered; look at its log, then at 'handyrep status'").as_rd()
+        answer: RD = json.loads(line)
+        return answer
+    finally:
+        writer.close()

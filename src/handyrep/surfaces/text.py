@@ -1,0 +1,81 @@
+"""Answers for people: tables where there are servers, sentences elsewhere. Escapes whatever servers or names contain."""
+
+import functools
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from handyrep.model.result import RD
+
+_COLOURS = {"healthy": "green", "lagged": "yellow", "warning": "yellow", "unavailable": "red", "down": "red", "unknown": "dim"}
+
+
+@functools.cache
+def console() -> Console:
+    """Standard output."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def show(name: str, rd: RD) -> None:
+    """Print the answer of an operation."""
+    if "cluster" in rd:
+        _cluster(rd)
+    elif "servers" in rd and isinstance(rd["servers"], dict):
+        _servers(rd["servers"])
+    elif name == "explain":
+        _explain(rd)
+    elif "lines" in rd:
+        for line in rd["lines"]:
+            _say(f"{line['at']}  {line['text']}")
+    elif "plugins" in rd:
+        for plugin in rd["plugins"]:
+            _say(f"{plugin['result']:8} {plugin['plugin']} ({plugin['kind']}): {plugin['details']}")
+    if "cluster" not in rd and rd.get("details"):
+        _say(f"{rd['result']}: {rd['details']}")
+
+
+def _cluster(rd: RD) -> None:
+    cluster = rd["cluster"]
+    line = Text(f"{cluster['name']}: ", style="bold")
+    line.append(cluster["status"], style=_COLOURS.get(cluster["status"], ""))
+    line.append(f" - {_plain(cluster['status_message'])}")
+    console().print(line)
+    _servers(rd["servers"])
+    if rd.get("under_way"):
+        _say(f"under way: {rd['under_way']}")
+    if rd.get("verdict"):
+        _say(f"{rd['verdict']['rule']}: {rd['verdict']['sentence']}")
+
+
+def _servers(servers: dict[str, Any]) -> None:
+    table = Table("server", "role", "status", "lag", "since", "why", box=None, pad_edge=False)
+    for name, server in servers.items():
+        status = server["status"] if server["enabled"] else "disabled"
+        lag = "" if server["lag"] is None else f"{server['lag']:g}"
+        since = (server["status_ts"] or "")[:19].replace("T", " ")
+        why = Text(_plain(server["status_message"]))
+        table.add_row(escape(name), escape(server["role"]), Text(status, style=_COLOURS.get(status, "dim")), lag, since, why)
+    console().print(table)
+
+
+def _explain(rd: RD) -> None:
+    verdict, run = rd.get("verdict"), rd.get("last_run")
+    for reason in verdict["because"] if verdict else ():
+        _say(f"  {reason}")
+    if run is None:
+        return
+    _say(f"{run['kind']} {run['epoch']} ({run['how']}): {run['reason']}")
+    for step in run["steps"]:
+        _say(f"  {step['took_s'] * 1000:9.1f} ms  {step['outcome']:9} {step['step']}: {step['details']}")
+
+
+def _say(sentence: str) -> None:
+    console().print(Text(_plain(sentence)))
+
+
+def _plain(sentence: str) -> str:
+    """Without control characters: a server's message must not move the cursor or hide a line."""
+    return "".join(character if character.isprintable() else " " for character in sentence)
