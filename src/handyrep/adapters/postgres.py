@@ -1,49 +1,33 @@
-"""The Databases port on psycopg: held connections, every call bounded on our side, libpq's errors told apart.
+"""The Databases port on psycopg: held connections, every call bounded on our side, a broken idle connection told at once.
 
-What decides whether a server is alive: any answer of PostgreSQL, an error as well, is a sign of life (DatabaseError); a timeout,
-refusal, reset or DNS failure proves nothing (NoAnswerError). Parameters go to libpq by keyword, never as a connection string.
+Must never send anything behind a statement that did not answer in time, and never tell a password.
 """
 
 import asyncio
-import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
+from handyrep.adapters.libpq import Account, Address, Connection, connect, rows_of
 from handyrep.directives import Secret
-from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.errors import HandyRepError, NoAnswerError
 from handyrep.model.server import Server
 from handyrep.ports import Login, Row
 
-_SEVERITY = re.compile(r"(?:failed: |^)\S+:  ")
-"""PostgreSQL's own errors read 'SEVERITY:  text', whatever the language of the severity; libpq's own texts never do.
-
-libpq does not hand out the SQLSTATE of a connection that was refused, so this form is all there is.
-"""
-_CONNECT_TIMEOUT_S = 60
-"""Only so that libpq ends at all: the deadline of the call is what counts."""
-_Key = tuple[str, Login, str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Account:
-    """A database role and its password (None: libpq finds one in passfile, or none is needed)."""
-
-    user: str
-    password: Secret | None = None
+__all__ = ["Account", "RealDatabases"]
 
 
 class RealDatabases:
-    """One held connection per server, login and database; broken ones are replaced when next needed."""
+    """One held connection per server, login and database. A call that finds it in use gets one of its own and waits for nobody.
+
+    `on_lost` is called with a server's name when a held connection to it breaks while idle: look at that server now.
+    Settings that a statement makes for its session may or may not be there for the next one.
+    """
 
     def __init__(self, accounts: Mapping[Login, Account], database: str) -> None:
         self._accounts = accounts
         self._database = database
-        self._held: dict[_Key, tuple[Server, psycopg.AsyncConnection[Row]]] = {}
-        self._busy: dict[_Key, asyncio.Lock] = {}
+        self._held: dict[Address, _Held] = {}
+        self.on_lost: Callable[[str], None] | None = None
 
     async def query(  # noqa: PLR0913 - as the port has it
         self,
@@ -56,107 +40,87 @@ class RealDatabases:
         database: str | None = None,
         fresh: bool = False,
     ) -> tuple[Row, ...]:
-        """As ports.Databases.query."""
-        key = (server.name, login, database or self._database)
+        """As ports.Databases.query. Raises RefusedError as well: the statement and its values do not fit, it was not sent."""
+        address = Address.of(server, login, database or self._database)
         try:
-            async with asyncio.timeout(deadline_s):
-                if fresh:
-                    return await self._once(server, key, statement, values)
-                async with self._busy.setdefault(key, asyncio.Lock()):
-                    return await self._on_held(server, key, statement, values)
-        except TimeoutError:
-            raise NoAnswerError(f"PostgreSQL did not answer within {deadline_s:g} s", server=server.name) from None
-        except psycopg.Error as error:
-            raise _translated(error, server) from None
+            async with asyncio.timeout(deadline_s) as limit:
+                connection = (None if fresh else self._take(address)) or await connect(address, self._accounts[login])
+                return await self._asked(address, connection, statement, tuple(values), hold=not fresh)
         except OSError as error:
-            raise NoAnswerError(f"PostgreSQL cannot be reached ({error})", server=server.name) from None
+            expired = isinstance(error, TimeoutError) and limit.expired()
+            what = f"PostgreSQL did not answer within {deadline_s:g} s" if expired else f"PostgreSQL cannot be reached ({error})"
+            raise NoAnswerError(what, server=server.name) from None
+        except HandyRepError as error:
+            raise self._without_secrets(error) from None
 
     async def close(self) -> None:
         """Close all held connections."""
-        for _, connection in self._held.values():
-            await connection.close()
+        for held in self._held.values():
+            held.release().give_up()
         self._held.clear()
 
-    async def _once(self, server: Server, key: _Key, statement: str, values: Sequence[Any]) -> tuple[Row, ...]:
-        connection = await self._connect(server, key)
+    async def _asked(
+        self, address: Address, connection: Connection, statement: str, values: tuple[Any, ...], *, hold: bool
+    ) -> tuple[Row, ...]:
         try:
-            return await _rows(connection, statement, values)
+            return await rows_of(connection, statement, values, address.server)
         finally:
-            connection.pgconn.finish()
+            # After a deadline the statement may still run: then it is not idle, and nothing else may be sent behind it.
+            if hold and connection.idle and address not in self._held:
+                self._held[address] = _Held(connection, lambda: self._lost(address))
+            else:
+                connection.give_up()
 
-    async def _on_held(self, server: Server, key: _Key, statement: str, values: Sequence[Any]) -> tuple[Row, ...]:
-        connection = await self._usable(server, key)
-        done = False
-        try:
-            rows = await _rows(connection, statement, values)
-            done = True
-        except psycopg.Error as error:
-            done = error.sqlstate is not None and not connection.closed
-            raise
-        finally:
-            if not done:
-                # After a deadline the statement may still run: nothing else may be sent behind it.
-                self._held.pop(key, None)
-                connection.pgconn.finish()
-        return rows
+    def _take(self, address: Address) -> Connection | None:
+        """The held connection, if it is there and good. A server that moved does not keep the connection to its old place."""
+        for stale in [a for a in self._held if _is_stale(a, address)]:
+            self._held.pop(stale).release().give_up()
+        held = self._held.pop(address, None)
+        if held is None:
+            return None
+        connection = held.release()
+        if connection.look():
+            return connection
+        connection.give_up()
+        return None
 
-    async def _usable(self, server: Server, key: _Key) -> psycopg.AsyncConnection[Row]:
-        definition, connection = self._held.get(key, (None, None))
-        if connection is not None and (definition != server or connection.closed or _was_closed_by_peer(connection)):
-            self._held.pop(key, None)
-            connection.pgconn.finish()
-            connection = None
-        if connection is None:
-            connection = await self._connect(server, key)
-            self._held[key] = (server, connection)
-        return connection
+    def _lost(self, address: Address) -> None:
+        self._held.pop(address).release().give_up()
+        if self.on_lost is not None:
+            self.on_lost(address.server)
 
-    async def _connect(self, server: Server, key: _Key) -> psycopg.AsyncConnection[Row]:
-        _, login, database = key
-        account = self._accounts[login]
-        parameters: dict[str, Any] = {
-            "host": server.hostname,
-            "port": server.port,
-            "user": account.user,
-            "dbname": database,
-            "password": account.password.reveal() if account.password else None,
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "client_encoding": "utf8",
-            "sslmode": server.sslmode,
-            "sslrootcert": server.sslrootcert or None,
-            "sslcert": server.sslcert or None,
-            "sslkey": server.sslkey or None,
-            "passfile": server.passfile or None,
-            "application_name": None if login is Login.BOUNCER_ADMIN else "handyrep",
-        }
-        given = {name: value for name, value in parameters.items() if value is not None}
-        connection = await psycopg.AsyncConnection.connect(
-            "", autocommit=True, prepare_threshold=None, row_factory=dict_row, **given
-        )
-        return connection
+    def _without_secrets(self, error: HandyRepError) -> HandyRepError:
+        """A server may quote a statement that holds a password."""
+        for account in self._accounts.values():
+            error.what = _without(error.what, account.password)
+        error.args = (error.what,)
+        return error
 
 
-async def _rows(connection: psycopg.AsyncConnection[Row], statement: str, values: Sequence[Any]) -> tuple[Row, ...]:
-    cursor = await connection.execute(statement.encode(), values or None)
-    return tuple(await cursor.fetchall()) if cursor.description else ()
+def _is_stale(held: Address, wanted: Address) -> bool:
+    same = (held.server, held.login, held.database) == (wanted.server, wanted.login, wanted.database)
+    return same and held != wanted
 
 
-def _was_closed_by_peer(connection: psycopg.AsyncConnection[Row]) -> bool:
-    """Whether the server ended an idle connection. Nothing was sent on it, so a new one may be used instead."""
-    try:
-        connection.pgconn.consume_input()
-    except psycopg.Error:
-        return True
-    return connection.pgconn.status == psycopg.pq.ConnStatus.BAD
+def _without(text: str, secret: Secret | None) -> str:
+    return text if secret is None or not secret.reveal() else text.replace(secret.reveal(), "***")
 
 
-def _translated(error: psycopg.Error, server: Server) -> DatabaseError | NoAnswerError:
-    text = " ".join(str(error).split())[:500]
-    if error.sqlstate is not None:
-        return DatabaseError(text, sqlstate=error.sqlstate, server=server.name)
-    if _SEVERITY.search(str(error)):
-        return DatabaseError(text, server=server.name)
-    return NoAnswerError(f"PostgreSQL cannot be reached ({text})", server=server.name)
+class _Held:
+    """An idle connection, watched: `lost` is called once when the server or the network ends it."""
+
+    def __init__(self, connection: Connection, lost: Callable[[], None]) -> None:
+        self._connection = connection
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._socket = connection.fileno()
+        self._loop.add_reader(self._socket, self._look)
+
+    def release(self) -> Connection:
+        """Stop watching it."""
+        self._loop.remove_reader(self._socket)
+        return self._connection
+
+    def _look(self) -> None:
+        if not self._connection.look():
+            self._lost()

@@ -190,7 +190,7 @@ async def _connect(target: Target) -> asyncssh.SSHClientConnection:
     except BaseException:
         outer.abort()
         raise
-    inner.set_extra_info(jump=outer)
+    inner.set_tunnel(outer)
     return inner
 
 
