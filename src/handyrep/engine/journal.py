@@ -24,7 +24,7 @@ class Journal:
 
     def open(self, run: Run) -> None:
         """Begin a run. Raises StateError, and then nothing may be done."""
-        self._write("open", run.epoch, **_run_to_json(run))
+        self._write("open", **_run_to_json(run))
 
     def intend(self, run: Run, step: Step) -> None:
         """Write down that a step is about to be done. Raises StateError, and then it may not be done."""

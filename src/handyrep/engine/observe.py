@@ -97,9 +97,10 @@ class Observer:
         polled, host = await asyncio.gather(self._polled(member), self._host(server))
         if not server.is_postgres:
             return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
-        looks = [self._inspected(server), self._service(server, host[0])]
-        looks.append(self._written(server) if server.role == Role.MASTER else self._lag(server))
-        parts = await asyncio.gather(*looks) if polled.up is YES else [await self._service(server, host[0])]
+        looks = [self._service(server, host[0])]
+        if polled.up is YES:
+            looks += [self._inspected(server), self._written(server) if server.role == Role.MASTER else self._lag(server)]
+        parts = await asyncio.gather(*looks)
         merged = dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         for part, notes in parts:
             merged = dataclasses.replace(merged, **part, notes=(*merged.notes, *notes))
