@@ -1,0 +1,130 @@
+"""Who may become master: safety takes out, and never reorders."""
+
+from random import Random
+from types import MappingProxyType
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handyrep.decide.candidates import choose
+from handyrep.decide.policy import Policy
+from handyrep.model.cluster import Cluster
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture, PostgresFacts, Seen
+from tests.factories import make_cluster, make_server
+
+POLICY = Policy(max_lost_wal_bytes=1000)
+
+
+def facts(position: int, timeline: int = 1, *, identifier: str = "1", in_recovery: bool = True) -> PostgresFacts:
+    return PostgresFacts(
+        in_recovery=in_recovery, system_identifier=identifier, timeline=timeline, version_num=150000, received_lsn=Lsn(position)
+    )
+
+
+def picture(**seen: PostgresFacts | None) -> Picture:
+    return Picture(seen=MappingProxyType({name: Seen(facts=one) for name, one in seen.items()}), verified=True)
+
+
+def cluster(sync: str = "", identifier: str = "1") -> Cluster:
+    return make_cluster(system_identifier=identifier, synchronous_standby_names=sync)
+
+
+def test_the_first_of_the_order_is_taken_when_all_are_equal() -> None:
+    choice = choose(["r2", "r1"], cluster(), picture(r1=facts(500), r2=facts(500)), POLICY, last_lsn=Lsn(500))
+    assert (choice.candidate, choice.lost_bytes, choice.excluded) == ("r2", 0, ())
+
+
+def test_one_that_is_behind_is_taken_out_whatever_its_priority() -> None:
+    choice = choose(["r1", "r2"], cluster(), picture(r1=facts(499), r2=facts(500)), POLICY, last_lsn=Lsn(500))
+    assert choice.candidate == "r2"
+    assert [(e.name, e.reason) for e in choice.excluded] == [("r1", "it is 1 bytes behind the most advanced replica")]
+
+
+def test_a_replica_that_the_plugin_does_not_name_still_sets_the_mark() -> None:
+    choice = choose(["r1"], cluster(), picture(r1=facts(400), r2=facts(500)), POLICY, last_lsn=Lsn(400))
+    assert choice.candidate is None
+    assert "100 bytes behind" in choice.excluded[0].reason
+
+
+def test_a_newer_timeline_beats_a_larger_position() -> None:
+    choice = choose(["r1", "r2"], cluster(), picture(r1=facts(900, 1), r2=facts(500, 2)), POLICY, last_lsn=Lsn(500))
+    assert choice.candidate == "r2"
+    assert "it is on timeline 1, another replica on 2" in choice.excluded[0].reason
+
+
+def test_strangers_masters_and_the_unseen_are_taken_out() -> None:
+    servers = [make_server("m1", "master"), *(make_server(name) for name in ("r1", "r2", "r3", "r4"))]
+    known = make_cluster(*servers, make_server("off", enabled=False), system_identifier="1")
+    seen = picture(r1=facts(500, identifier="2"), r2=facts(500, in_recovery=False), r3=None, r4=facts(500))
+    choice = choose(["r1", "r2", "r3", "off", "nobody", "m1", "r4"], known, seen, POLICY, last_lsn=Lsn(500))
+    assert choice.candidate == "r4"
+    reasons = {e.name: e.reason for e in choice.excluded}
+    assert "another cluster" in reasons["r1"]
+    assert "a master already" in reasons["r2"]
+    assert "could not be looked at" in reasons["r3"]
+    assert all("not an enabled replica" in reasons[name] for name in ("off", "nobody", "m1"))
+
+
+def test_a_stranger_does_not_set_the_mark() -> None:
+    choice = choose(["r1"], cluster(), picture(r1=facts(500), r2=facts(900, identifier="2")), POLICY, last_lsn=Lsn(500))
+    assert choice.candidate == "r1"
+
+
+def test_loss_beyond_what_is_allowed_is_refused_and_told() -> None:
+    choice = choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=Lsn(1501))
+    assert choice.candidate is None
+    assert choice.excluded[0].reason == "it lacks 1001 bytes of the old master's WAL (max_lost_wal allows 1000)"
+    assert choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=Lsn(1500)).lost_bytes == 1000
+
+
+def test_an_unknown_end_of_wal_is_no_proof() -> None:
+    choice = choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=None)
+    assert choice.candidate is None
+    assert "is not known" in choice.excluded[0].reason
+
+
+def test_enough_read_replicas_prove_that_nothing_acknowledged_is_lost() -> None:
+    both = choose(["r1"], cluster("ANY 1 (r1, r2)"), picture(r1=facts(500), r2=facts(400)), POLICY, last_lsn=None)
+    assert (both.candidate, both.lost_bytes) == ("r1", 0)
+    assert "R 2 + k 1 > N 2" in both.proof
+
+
+def test_one_read_replica_of_two_is_not_enough() -> None:
+    choice = choose(["r1"], cluster("ANY 1 (r1, r2)"), picture(r1=facts(500), r2=None), POLICY, last_lsn=None)
+    assert choice.candidate is None
+
+
+def test_nobody_is_left() -> None:
+    assert choose([], cluster(), picture(), POLICY, last_lsn=Lsn(0)).candidate is None
+    assert choose(["r1"], cluster(), picture(r1=None, r2=None), POLICY, last_lsn=Lsn(0)).candidate is None
+
+
+def test_a_named_one_is_taken_or_none() -> None:
+    seen = picture(r1=facts(500), r2=facts(500))
+    assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2").candidate == "r2"
+    refused = choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2")
+    assert refused.candidate is None
+    assert "selection plugin does not name it" in refused.excluded[0].reason
+
+
+@given(
+    positions=st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3)), min_size=1, max_size=5),
+    order=st.randoms(use_true_random=False),
+    last=st.one_of(st.none(), st.integers(0, 6000)),
+)
+def test_never_one_that_is_behind_and_never_more_loss_than_allowed(
+    positions: list[tuple[int, int]], order: Random, last: int | None
+) -> None:
+    names = [f"r{number}" for number in range(1, len(positions) + 1)]
+    known = make_cluster(make_server("m1", "master"), *(make_server(name) for name in names), system_identifier="1")
+    seen = picture(**{name: facts(*place) for name, place in zip(names, positions, strict=True)})
+    ordered = list(names)
+    order.shuffle(ordered)
+    choice = choose(ordered, known, seen, POLICY, last_lsn=None if last is None else Lsn(last))
+    if choice.candidate is not None:
+        position, timeline = positions[names.index(choice.candidate)]
+        assert (timeline, position) == max((t, p) for p, t in positions)
+        assert last is not None
+        assert last - position <= POLICY.max_lost_wal_bytes
+        assert choice.lost_bytes == max(last - position, 0)

@@ -1,0 +1,185 @@
+"""What comes next in a run. The invariants hold for every way in which steps can end."""
+
+import datetime as dt
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handyrep.decide import stages
+from handyrep.decide.progress import Abandoned, Ask, Do, Finished, NextMove, Question, Wait, next_move
+from handyrep.model.answer import Outcome
+from handyrep.model.run import Ended, Run, RunKind, Step
+
+SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
+MOST_STEPS = 60
+
+
+def a_run(kind: RunKind = RunKind.FAILOVER, **changes: object) -> Run:
+    facts: dict[str, object] = {
+        "kind": kind, "epoch": 7, "old_master": "m1", "began_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "reason": "test",
+        "fences": ("fence_a", "fence_b"), "replicas": ("r1", "r2"), "extra_commands": ("mail",), "was_running": True, **changes,
+    }  # fmt: skip
+    return Run(**facts)  # type: ignore[arg-type] # keyword by keyword
+
+
+def after(run: Run, *ends: tuple[str, Outcome]) -> Run:
+    """The run with these steps ended; 'fence fence_a' is stage and subject."""
+    for text, outcome in ends:
+        stage, _, subject = text.partition(" ")
+        run = run.with_end(Ended(Step(stage, subject), outcome, f"{text} ended {outcome.value}", extra_of(stage, outcome)))
+    return run
+
+
+def extra_of(stage: str, outcome: Outcome) -> dict[str, object]:
+    return {"candidate": "r1"} if stage == "choose" and outcome is SUCCESS else {}
+
+
+def steps_when_all_goes_well(run: Run) -> list[str]:
+    told = []
+    while isinstance(move := next_move(run), Do):
+        told.append(str(move.step))
+        run = after(run, (str(move.step), SUCCESS))
+    assert move == Finished(())
+    return told
+
+
+def test_the_order_of_a_failover() -> None:
+    assert steps_when_all_goes_well(a_run()) == [
+        "recheck", "fence fence_a", "choose", "promote", "confirm", "record", "repoint", "follow r2", "extra mail",
+    ]  # fmt: skip
+
+
+def test_the_order_of_a_switchover() -> None:
+    assert steps_when_all_goes_well(a_run(RunKind.SWITCHOVER)) == [
+        "preflight", "choose", "fence fence_a", "catch_up", "promote", "confirm", "record", "repoint", "follow r2", "rejoin", "extra mail",
+    ]  # fmt: skip
+
+
+def test_without_remaster_nobody_is_told_to_follow() -> None:
+    steps = steps_when_all_goes_well(a_run(RunKind.SWITCHOVER, remaster=False))
+    assert "follow r2" not in steps
+    assert "rejoin" not in steps
+
+
+def test_the_second_fence_is_tried_when_the_first_gives_no_proof() -> None:
+    assert next_move(after(a_run(), ("recheck", SUCCESS), ("fence fence_a", UNCERTAIN))) == Do(Step("fence", "fence_b"))
+
+
+def test_without_any_proof_everything_is_undone_in_reverse() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", FAIL), ("fence fence_b", UNCERTAIN))
+    assert next_move(run) == Do(Step("release", "fence_b"))
+    run = after(run, ("release fence_b", SUCCESS))
+    assert next_move(run) == Do(Step("release", "fence_a"))
+    run = after(run, ("release fence_a", SUCCESS))
+    assert next_move(run) == Do(Step("start"))
+    run = after(run, ("start", SUCCESS))
+    move = next_move(run)
+    assert isinstance(move, Abandoned)
+    assert "fence_a: fence fence_a ended FAIL" in move.reason
+
+
+def test_a_master_that_did_not_run_before_is_not_started_by_undo() -> None:
+    run = after(a_run(was_running=False), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", SUCCESS))
+    assert isinstance(next_move(run), Abandoned)
+
+
+def test_no_fences_means_no_promotion() -> None:
+    move = next_move(after(a_run(fences=()), ("recheck", SUCCESS)))
+    assert move == Abandoned("no fence_methods are configured")
+
+
+def test_a_sign_of_life_at_the_last_look_ends_it_unharmed() -> None:
+    assert next_move(after(a_run(), ("recheck", FAIL))) == Abandoned("recheck ended FAIL")
+
+
+def test_an_undo_that_fails_asks() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", UNCERTAIN))
+    move = next_move(run)
+    assert isinstance(move, Ask)
+    assert move.question is Question.OLD_MASTER_NOT_RESTORED
+
+
+def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", UNCERTAIN))
+    assert next_move(run) == Do(Step("confirm"))
+    run = after(run, ("confirm", UNCERTAIN))
+    assert isinstance(next_move(run), Wait)
+    run = after(run, ("confirm", SUCCESS))
+    assert next_move(run) == Do(Step("record"))
+
+
+def test_what_fails_after_the_promotion_is_reported_and_gone_past() -> None:
+    run = after(
+        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS),
+        ("record", SUCCESS), ("repoint", FAIL), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
+    )  # fmt: skip
+    move = next_move(run)
+    assert isinstance(move, Finished)
+    assert [text.split(":")[0] for text in move.left] == ["repoint", "follow r2", "extra mail"]
+
+
+def test_a_new_master_that_cannot_be_written_down_asks() -> None:
+    run = after(
+        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS), ("record", FAIL)
+    )  # fmt: skip
+    move = next_move(run)
+    assert isinstance(move, Ask)
+    assert move.question is Question.PROMOTED_BUT_NOT_RECORDED
+
+
+def play(run: Run, outcomes: list[Outcome]) -> tuple[Run, NextMove]:
+    """Let steps end as the list says, and well once it is used up; stop at a move that ends the run."""
+    ends = iter(outcomes)
+    for _ in range(MOST_STEPS):
+        move = next_move(run)
+        if not isinstance(move, Do | Wait):
+            return run, move
+        run = after(run, (str(move.step), next(ends, SUCCESS)))
+    raise AssertionError("a run has no end")
+
+
+@given(
+    kind=st.sampled_from(RunKind),
+    outcomes=st.lists(st.sampled_from(Outcome), max_size=20),
+    was_running=st.booleans(),
+    fences=st.sampled_from([(), ("fence_a",), ("fence_a", "fence_b")]),
+)
+def test_invariants_for_every_way_steps_can_end(
+    kind: RunKind, outcomes: list[Outcome], was_running: bool, fences: tuple[str, ...]  # noqa: FBT001 - drawn by hypothesis
+) -> None:
+    run, last = play(a_run(kind, was_running=was_running, fences=fences), outcomes)
+    done = [ended.step.stage for ended in run.ended]
+    assert done.count("promote") <= 1
+    if "promote" in done:
+        sent = done.index("promote")
+        assert any(e.step.stage == "fence" and e.outcome is SUCCESS for e in run.ended[:sent])
+        assert any(e.step.stage == "choose" and e.outcome is SUCCESS for e in run.ended[:sent])
+        assert not {"release", "start"} & set(done[sent:])
+        assert not isinstance(last, Abandoned)
+    if isinstance(last, Finished):
+        assert ("confirm", SUCCESS) in [(e.step.stage, e.outcome) for e in run.ended]
+    if isinstance(last, Abandoned):
+        assert "promote" not in done
+
+
+@given(outcomes=st.lists(st.sampled_from(Outcome), max_size=20), cut=st.integers(0, 25))
+def test_a_run_read_back_at_any_point_goes_on_the_same_way(outcomes: list[Outcome], cut: int) -> None:
+    run, last = play(a_run(), outcomes)
+    prefix = a_run()
+    for ended in run.ended[:cut]:
+        prefix = prefix.with_end(ended)
+    if cut < len(run.ended):
+        move = next_move(prefix)
+        assert isinstance(move, Do | Wait)
+        assert move.step == run.ended[cut].step
+    else:
+        assert next_move(prefix) == last
+
+
+def test_every_stage_has_a_sentence_that_can_be_filled() -> None:
+    run = after(a_run(), ("choose", SUCCESS))
+    for stage in stages.BY_ID.values():
+        for subject in stages.subjects(stage, run):
+            text = stages.sentence(stage, subject, run)
+            assert text
+            assert "{" not in text
