@@ -8,12 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from handyrep.adapters.clock import SystemClock
-from handyrep.adapters.files import RecordFile, StateFile
 from handyrep.adapters.history import Both, History
 from handyrep.adapters.hosts import RealHosts
+from handyrep.adapters.journal_file import RecordFile
 from handyrep.adapters.lock import StateLock
 from handyrep.adapters.postgres import Account, RealDatabases
 from handyrep.adapters.status_table import StatusTable
+from handyrep.adapters.store import StateFile
 from handyrep.config.read import Loaded, read
 from handyrep.config.settings import Settings
 from handyrep.engine.check import Check
@@ -63,10 +64,10 @@ async def running(
         raise ConfigurationError(loaded.problems, source=str(file))
     settings = loaded.settings
     folder = _state_dir(settings)
-    lock = StateLock(folder)
+    hosts, clock = RealHosts(), SystemClock()
+    lock = StateLock(folder, clock)
     if not beside_a_daemon:
         lock.take()
-    hosts, clock = RealHosts(), SystemClock()
     databases = RealDatabases(_accounts(settings), settings.handyrep.handyrep_db)
     history = History(folder / "history.db", clock)
     try:

@@ -106,7 +106,7 @@ class _Section:
             if end >= 0:
                 number = self._tail[start + len(mark) : end]
                 before.add(self._tail[:start])
-                self._tail = self._tail[end:]
+                self._tail = self._tail[end + 1 :]
                 return int(number)
             if start < 0:
                 keep = len(mark) - 1

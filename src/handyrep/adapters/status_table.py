@@ -1,6 +1,7 @@
 """The handyrep table: one row with a copy of the state, so that a fresh HandyRep can start from the database alone.
 
 Never holds a password. Written with synchronous_commit = local, so that missing synchronous replicas cannot hang HandyRep.
+last_ip, last_holder and last_sync belong to the plugin that tells which HandyRep may act; they are made here, not written.
 """
 
 import json
@@ -24,6 +25,8 @@ _COLUMNS = """
     last_holder text,
     last_sync timestamptz
 """
+_LOCAL = sql.SQL("with local as (select set_config('synchronous_commit', 'local', true)) ")
+"""For this statement's transaction alone. The statement must use it (`from local`), or PostgreSQL does not run it."""
 
 
 def table_name(settings: Settings) -> sql.Composed:
@@ -42,28 +45,42 @@ class StatusTable:
         self._table = table_name(settings)
 
     async def create(self, master: Server) -> None:
-        """Make schema, table and row where they are missing. Raises DatabaseError, NoAnswerError."""
-        if self._settings.handyrep.handyrep_schema:
-            schema = sql.Identifier(self._settings.handyrep.handyrep_schema)
-            await self._do(master, sql.SQL("create schema if not exists {}").format(schema))
-        await self._do(master, sql.SQL("create table if not exists {} ({})").format(self._table, sql.SQL(_COLUMNS)))
-        await self._do(master, sql.SQL("insert into {} default values on conflict do nothing").format(self._table))
+        """Make schema, table and row where they are missing, in one step. Raises DatabaseError, NoAnswerError.
+
+        Looks first: CREATE … IF NOT EXISTS asks for rights that nobody needs to leave a table alone.
+        """
+        body = sql.SQL(
+            "begin perform set_config('synchronous_commit', 'local', true); {schema} "
+            "if to_regclass({name}) is null then create table {table} ({columns}); end if; "
+            "insert into {table} default values on conflict do nothing; end"
+        ).format(
+            schema=self._create_schema(),
+            name=sql.Literal(self._table.as_string(None)),
+            table=self._table,
+            columns=sql.SQL(_COLUMNS),
+        )
+        await self._do(master, sql.SQL("do {}").format(sql.Literal(body.as_string(None))))
 
     async def write(self, master: Server, cluster: Cluster, state: dict[str, Any]) -> None:
         """Put the present state into the row. Raises DatabaseError, NoAnswerError."""
         shown = {f"{row.section}.{row.key}": row.value for row in rows(self._settings, {}) if row.section != "passwords"}
-        statement = sql.SQL(
-            "with local as (select set_config('synchronous_commit', 'local', true)) "
-            "update {} set updated = clock_timestamp(), config = %s, servers = %s, status = %s from local"
-        ).format(self._table)
+        change = sql.SQL("update {} set updated = clock_timestamp(), config = %s, servers = %s, status = %s from local")
         values = (json.dumps(shown), json.dumps(state), json.dumps(cluster.status.as_dict()))
-        await self._do(master, statement, *values)
+        await self._do(master, _LOCAL + change.format(self._table), *values)
 
     async def read(self, server: Server) -> dict[str, Any] | None:
         """The row as a dictionary; None when there is none. Raises DatabaseError, NoAnswerError."""
         statement = sql.SQL("select * from {}").format(self._table)
         found = await self._databases.query(server, statement.as_string(None), deadline_s=self._deadline_s)
         return dict(found[0]) if found else None
+
+    def _create_schema(self) -> sql.Composable:
+        schema = self._settings.handyrep.handyrep_schema
+        if not schema:
+            return sql.SQL("")
+        return sql.SQL("if to_regnamespace({name}) is null then create schema {schema}; end if;").format(
+            name=sql.Literal(sql.Identifier(schema).as_string(None)), schema=sql.Identifier(schema)
+        )
 
     async def _do(self, master: Server, statement: sql.Composed, *values: str) -> None:
         await self._databases.query(master, statement.as_string(None), values, deadline_s=self._deadline_s)
