@@ -97,7 +97,9 @@ def _state_dir(settings: Settings) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(f"the state directory {folder} cannot be made ({error.strerror})", remedy="Set state_dir.") from None
+        raise StateError(
+            f"the state directory {folder} cannot be made ({error.strerror})", remedy="Set state_dir."
+        ) from None
     return folder
 
 

@@ -18,7 +18,11 @@ POLICY = Policy(max_lost_wal_bytes=1000)
 
 def facts(position: int, timeline: int = 1, *, identifier: str = "1", in_recovery: bool = True) -> PostgresFacts:
     return PostgresFacts(
-        in_recovery=in_recovery, system_identifier=identifier, timeline=timeline, version_num=150000, received_lsn=Lsn(position)
+        in_recovery=in_recovery,
+        system_identifier=identifier,
+        timeline=timeline,
+        version_num=150000,
+        received_lsn=Lsn(position),
     )
 
 

@@ -26,7 +26,9 @@ def after(run: Run, *ends: tuple[str, Outcome]) -> Run:
     """The run with these steps ended; 'fence fence_a' is stage and subject."""
     for text, outcome in ends:
         stage, _, subject = text.partition(" ")
-        run = run.with_end(Ended(Step(stage, subject), outcome, f"{text} ended {outcome.value}", extra_of(stage, outcome)))
+        run = run.with_end(
+            Ended(Step(stage, subject), outcome, f"{text} ended {outcome.value}", extra_of(stage, outcome))
+        )
     return run
 
 
@@ -79,7 +81,13 @@ def test_without_any_proof_everything_is_undone_in_reverse() -> None:
 
 
 def test_a_master_that_did_not_run_before_is_not_started_by_undo() -> None:
-    run = after(a_run(was_running=False), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", SUCCESS))
+    run = after(
+        a_run(was_running=False),
+        ("recheck", SUCCESS),
+        ("fence fence_a", SUCCESS),
+        ("choose", FAIL),
+        ("release fence_a", SUCCESS),
+    )
     assert isinstance(next_move(run), Abandoned)
 
 
@@ -93,7 +101,9 @@ def test_a_sign_of_life_at_the_last_look_ends_it_unharmed() -> None:
 
 
 def test_an_undo_that_fails_asks() -> None:
-    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", UNCERTAIN))
+    run = after(
+        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", UNCERTAIN)
+    )
     move = next_move(run)
     assert isinstance(move, Ask)
     assert move.question is Question.OLD_MASTER_NOT_RESTORED
@@ -145,7 +155,10 @@ def play(run: Run, outcomes: list[Outcome]) -> tuple[Run, NextMove]:
     fences=st.sampled_from([(), ("fence_a",), ("fence_a", "fence_b")]),
 )
 def test_invariants_for_every_way_steps_can_end(
-    kind: RunKind, outcomes: list[Outcome], was_running: bool, fences: tuple[str, ...]  # noqa: FBT001 - drawn by hypothesis
+    kind: RunKind,
+    outcomes: list[Outcome],
+    was_running: bool,
+    fences: tuple[str, ...],  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
     run, last = play(a_run(kind, was_running=was_running, fences=fences), outcomes)
     done = [ended.step.stage for ended in run.ended]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation
@@ -15,7 +16,14 @@ from handyrep.model.observation import Picture, PostgresFacts, Seen
 from tests.factories import make_cluster, make_server
 
 OURS, STRANGER = "7000000000000000001", "7999999999999999999"
-_ANSWERS = {"up": "up", "alive": "alive", "host": "host_answers", "running": "running", "sees": "sees_master", "writable": "writable"}
+_ANSWERS = {
+    "up": "up",
+    "alive": "alive",
+    "host": "host_answers",
+    "running": "running",
+    "sees": "sees_master",
+    "writable": "writable",
+}
 _HEADS = ("story", "policy", "cooldown", "restarts", "active", "frozen", "servers", "proof", "verdict", "says")
 
 
@@ -70,7 +78,9 @@ def _cluster(heads: dict[str, str], seen: dict[str, Seen]) -> Cluster:
 
 
 def _seen(words: str) -> Seen:
-    answers = {_ANSWERS[key]: Answer(value) for key, _, value in (w.partition("=") for w in words.split()) if key in _ANSWERS}
+    answers: dict[str, Any] = {
+        _ANSWERS[key]: Answer(value) for key, _, value in (w.partition("=") for w in words.split()) if key in _ANSWERS
+    }
     if answers.get("up") is Answer.YES:
         answers["alive"] = Answer.YES
     lsn = next((word.removeprefix("lsn=") for word in words.split() if word.startswith("lsn=")), "")
@@ -80,7 +90,11 @@ def _seen(words: str) -> Seen:
 def _facts(words: list[str], lsn: str) -> PostgresFacts:
     identifier = STRANGER if "stranger" in words else OURS
     return PostgresFacts(
-        in_recovery="master" not in words, system_identifier=identifier, timeline=1, version_num=150000, received_lsn=Lsn.parse(lsn)
+        in_recovery="master" not in words,
+        system_identifier=identifier,
+        timeline=1,
+        version_num=150000,
+        received_lsn=Lsn.parse(lsn),
     )
 
 

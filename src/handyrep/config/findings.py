@@ -11,7 +11,8 @@ Place = tuple[str, ...]
 """A section: () is the top, ("failover",) is [failover], ("servers", "m1") is [servers] [[m1]]."""
 
 _MOST = 200
-_LONGEST = 300
+_LONGEST_NAME = 80
+_LONGEST = 600
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ class Findings:
         if len(to) >= _MOST:
             self._left_out += to is self._problems
             return
-        where = " ".join((*shown_place(place), *((key,) if key else ())))
-        sentence = printable(f"{where} {what}".strip())
-        to.append(_Finding(line, sentence + nearest(key or place[-1], known)))
+        names = tuple(name[:_LONGEST_NAME] for name in (*place, key))
+        sentence = printable(" ".join((*shown_place(names[:-1]), names[-1], what)).replace("  ", " ").strip())
+        to.append(_Finding(line, sentence + hint(key or "".join(place[-1:]), known)))
 
 
 def shown_place(place: Place) -> tuple[str, ...]:
@@ -73,9 +74,15 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for the known name that is most like this one, or ''."""
+    """The known name that is most like this one; '' when none is."""
     near = difflib.get_close_matches(name.lower()[:100], list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return near[0] if near else ""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """'; did you mean X?', or ''."""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _sorted(findings: list[_Finding]) -> tuple[str, ...]:

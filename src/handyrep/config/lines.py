@@ -1,31 +1,49 @@
 """The lines of handyrep.conf: which section each key stands in, on which line, with which raw value.
 
-Owns finding every mistake of form, so that a broken line hides no other mistake and ConfigObj only ever sees values that are
-quoted well: it stops telling sections apart after a repeated heading, needs exponential time for a long list with an open
-quote, and shows the whole line (a password, maybe) in its messages. Must never interpret a value.
+Owns finding every mistake of form, so that a broken line hides no other mistake and ConfigObj only ever sees single values that
+are quoted well. Given whole files, ConfigObj mixes sections up after a repeated heading, needs exponential time for a long
+list with an open quote, and shows the whole line (a password, maybe) in its messages. Must never interpret a value.
 """
 
 import dataclasses
 import re
 
+from configobj import ConfigObj, ConfigObjError  # type: ignore[import-untyped] # it ships no types
+
 from handyrep.config.findings import Findings, Place
 
 _MOST_SECTIONS = 2000
 _DEEPEST = 3
-_NAME = r"\"[^\"]*\"|'[^']*'"
-_HEADING = re.compile(rf"(?P<open>\[[\[\s]*)(?P<name>{_NAME}|[^\]\"']*)(?P<close>[\]\s]*)(?P<rest>.*)")
-_KEY = re.compile(rf"(?P<key>{_NAME}|[^'\"=\s][^=]*?)\s*=\s*(?P<value>.*)")
-_PART = re.compile(r"\s*(?:(?P<quoted>\"[^\"]*\"|'[^']*')|(?P<bare>[^\"',#\s][^,#]*))\s*(?P<end>,|#.*|$)")
+_LONGEST_VALUE = 2**16
+_HEADING = re.compile(
+    r"""(?P<open>\[[\[\s]*) (?P<name>"[^"]*"|'[^']*'|[^\]"']*) (?P<close>[\]\s]*) (?P<rest>.*)""", re.VERBOSE
+)
+_QUOTED_KEY = re.compile(r"""(?P<key>"[^"]*"|'[^']*') \s*=\s* (?P<value>.*)""", re.VERBOSE)
+_COMMENT = re.compile(r"\s*(#.*)?")
+_PART = re.compile(r"""\s* (?:"[^"]*"|'[^']*'|[^"',#\s][^,#]*) \s* (?P<end>,|\#|$)""", re.VERBOSE)
 _TRIPLE = ("'''", '"""')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """One `key = value`. `value` is as it was written, without its comment."""
+    """One `key = value`. `text` is the value as written, without its comment. `said`: the name of 2014, if that was used."""
 
     number: int
     key: str
-    value: str
+    text: str
+    said: str = ""
+
+    @property
+    def value(self) -> str | list[str]:
+        """What ConfigObj makes of it. Raises ConfigObjError for what the outline should have refused."""
+        parsed = ConfigObj(f"k = {self.text}".split("\n"), interpolation=False, list_values=True)
+        value = parsed["k"]
+        return value if isinstance(value, str) else [str(part) for part in value]
+
+    @property
+    def origin(self) -> str:
+        """Where its value comes from, for people."""
+        return f"line {self.number}" + (f", as {self.said}" if self.said else "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +62,7 @@ class Outline:
         self._lines = re.split(r"\r\n|\n|\r", text)
         self._findings = findings
         self._here: Place = ()
+        self._never_closed: set[str] = set()
         self._read()
 
     def _read(self) -> None:
@@ -60,13 +79,15 @@ class Outline:
         match = _HEADING.fullmatch(line)
         name = match["name"].strip().strip("'\"") if match else ""
         if match is None or not name:
-            self._problem("", "is a heading without a name", number)
+            self._problem("", "is followed by a heading that cannot be read", number)
             return
         opened, closed = match["open"].count("["), match["close"].count("]")
         depth = min(opened, len(self._here) + 1, _DEEPEST)
         self._here = (*self._here[: depth - 1], name)
-        if opened != closed or not re.fullmatch(r"\s*(#.*)?", match["rest"]):
-            self._problem("", f"is a heading with {opened} '[', {closed} ']' and nothing after them expected", number)
+        if opened != closed:
+            self._problem("", f"is opened by {opened} '[' and closed by {closed} ']'", number)
+        elif not _COMMENT.fullmatch(match["rest"]):
+            self._problem("", "is followed by something on the line of its heading", number)
         elif depth != opened:
             self._problem("", f"stands {opened} '[' deep without a section around it", number)
         self._begin(number)
@@ -75,72 +96,95 @@ class Outline:
         if self._here in self.sections:
             first = self.sections[self._here].number
             self._problem("", f"stands twice, first on line {first}: join the two", number)
-        elif len(self.sections) >= _MOST_SECTIONS:
-            self._problem("", f"is one of more than {_MOST_SECTIONS} sections: that is no handyrep.conf", number)
+        elif len(self.sections) > _MOST_SECTIONS:
+            self._problem("", f"is one of more than {_MOST_SECTIONS} sections", number)
         else:
             self.sections[self._here] = Section(number, {})
 
     def _key(self, line: str, number: int) -> int:
         """Take a key; returns the number of the last line that belongs to it."""
-        match = _KEY.fullmatch(line)
-        if match is None:
-            word = re.split(r"[\s=]", line, maxsplit=1)[0] if self._here != ("passwords",) else ""
-            self._problem(word, "is neither [section] nor key = value nor # comment", number)
+        key, raw = _split(line)
+        if not key:
+            self._problem(self._first_word(line), "is neither [section] nor key = value nor # comment", number)
             return number
-        key = match["key"].strip("'\"")
-        if match["value"].startswith(_TRIPLE):
-            value, last = self._long_value(match["value"], number)
+        last = number
+        text: str | None
+        if raw.startswith(_TRIPLE):
+            text, last = self._long_value(raw, number)
         else:
-            value, last = _one_line(match["value"]), number
-        self._take(key, value, number)
+            text = _one_line(raw)
+        self._take(key, text, number)
+        if text and text[-1] not in "'\"" and raw[len(text) :].startswith("#"):
+            self._findings.warning(self._here, key, "ends where '#' begins a comment; quote it if it does not", number)
         return last
 
-    def _long_value(self, value: str, number: int) -> tuple[str | None, int]:
+    def _long_value(self, raw: str, number: int) -> tuple[str | None, int]:
         """A value in triple quotes and the number of its last line; no value when it does not end well."""
-        quote, begun = value[:3], value[3:]
-        for last in range(number, len(self._lines) + 1):
-            part = begun if last == number else self._lines[last - 1]
-            if quote in part:
-                rest = part.partition(quote)[2]
-                good = re.fullmatch(r"\s*(#.*)?", rest) is not None
-                inside = [begun, *self._lines[number:last]] if last > number else [begun]
-                text = "\n".join([*inside[:-1], inside[-1].partition(quote)[0]])
-                return (f"{quote}{text}{quote}" if good else None), last
-        return None, len(self._lines)
+        quote = raw[:3]
+        if quote in raw[3:]:
+            return _closed(raw[3:], quote), number
+        if quote not in self._never_closed:
+            for last in range(number + 1, len(self._lines) + 1):
+                if quote in self._lines[last - 1]:
+                    return _closed("\n".join([raw[3:], *self._lines[number:last]]), quote), last
+            self._never_closed.add(quote)
+        return None, number
 
-    def _take(self, key: str, value: str | None, number: int) -> None:
+    def _take(self, key: str, text: str | None, number: int) -> None:
         section = self.sections.get(self._here)
         if section is None:
             return
         if key in section.lines:
             self._problem(key, f"stands twice, first on line {section.lines[key].number}", number)
-        elif value is None:
+        elif text is None:
             self._problem(key, "has a value whose quotes or commas do not fit together", number)
-        section.lines.setdefault(key, Line(number, key, "" if value is None else value))
-        if value is not None and _swallows(self._lines[number - 1], value):
-            self._findings.warning(self._here, key, "ends at the '#', since what follows is a comment; quote it", number)
+        elif len(text) > _LONGEST_VALUE:
+            self._problem(key, f"has a value of more than {_LONGEST_VALUE} characters", number)
+            text = ""
+        section.lines.setdefault(key, Line(number, key, text or ""))
+
+    def _first_word(self, line: str) -> str:
+        """The beginning of a broken line, where that cannot be a part of a password."""
+        return "" if self._here[:1] in {("passwords",), ("plugins",)} else line.split(maxsplit=1)[0]
 
     def _problem(self, key: str, what: str, number: int) -> None:
         self._findings.problem(self._here, key, what, number)
 
 
-def _one_line(text: str) -> str | None:
-    """The value without its comment; None when its quotes or commas are not balanced."""
-    text = text.strip()
+def readable(line: Line, place: Place, findings: Findings) -> str | list[str] | None:
+    """The value of a line; None, and a finding, where ConfigObj refuses it."""
+    try:
+        return line.value
+    except ConfigObjError:
+        findings.problem(place, line.key, "has a value that cannot be read", line.number)
+        return None
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Key and raw value; an empty key when the line has none."""
+    quoted = _QUOTED_KEY.fullmatch(line)
+    if quoted is not None:
+        return quoted["key"][1:-1], quoted["value"]
+    key, sign, raw = line.partition("=")
+    return (key.strip(), raw.strip()) if sign and not key.startswith(("'", '"')) else ("", "")
+
+
+def _closed(text: str, quote: str) -> str | None:
+    inside, _, rest = text.partition(quote)
+    return f"{quote}{inside}{quote}" if _COMMENT.fullmatch(rest) else None
+
+
+def _one_line(raw: str) -> str | None:
+    """The value without its comment; None when its quotes or commas do not fit together."""
+    if raw.startswith(",") and _COMMENT.fullmatch(raw, 1):
+        return ","
     at = 0
-    while at < len(text):
-        if text[at] == "#":
-            return text[:at].strip()
-        match = _PART.match(text, at)
-        if match is None:
-            return "," if re.fullmatch(r",\s*(#.*)?", text) else None
-        at = match.start("end")
-        if match["end"] != ",":
-            return text[:at].strip()
-        at = match.end("end") + len(text[match.end("end") :]) - len(text[match.end("end") :].lstrip())
-    return text
-
-
-def _swallows(line: str, value: str) -> bool:
-    """Whether an unquoted value is followed by '#' at once: `secret#1` would be read as `secret`."""
-    return bool(value) and value[-1] not in "'\"," and f"{value}#" in line
+    while not _COMMENT.fullmatch(raw, at):
+        part = _PART.match(raw, at)
+        if part is None:
+            return None
+        at = part.start("end")
+        if part["end"] != ",":
+            break
+        at = part.end()
+    return raw[:at].strip()

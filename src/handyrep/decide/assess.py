@@ -52,37 +52,100 @@ def _was(*healths: Health) -> Callable[[Case], bool]:
 
 
 _REACHABLE = (
-    Row("S01", lambda c: _not_up(c) and c.seen.alive is YES, Health.WARNING, "PostgreSQL answers, but lets nobody in{notes}"),
-    Row("S02", lambda c: _not_up(c) and c.seen.running is NO, Health.DOWN, "verified down: its host answers and says that PostgreSQL does not run{notes}"),
+    Row(
+        "S01",
+        lambda c: _not_up(c) and c.seen.alive is YES,
+        Health.WARNING,
+        "PostgreSQL answers, but lets nobody in{notes}",
+    ),
+    Row(
+        "S02",
+        lambda c: _not_up(c) and c.seen.running is NO,
+        Health.DOWN,
+        "verified down: its host answers and says that PostgreSQL does not run{notes}",
+    ),
     Row("S03", _not_up, Health.UNAVAILABLE, "no answer, so its state is not known{notes}"),
 )
 _POLLED = (
-    Row("S10", lambda c: not c.verified and c.member.status.health in (Health.UNAVAILABLE, Health.DOWN), Health.WARNING, "accepts connections again; not verified yet"),
-    Row("S11", lambda c: not c.verified and c.member.status.health is Health.UNKNOWN, Health.UNKNOWN, "accepts connections; not verified yet"),
+    Row(
+        "S10",
+        lambda c: not c.verified and c.member.status.health in (Health.UNAVAILABLE, Health.DOWN),
+        Health.WARNING,
+        "accepts connections again; not verified yet",
+    ),
+    Row(
+        "S11",
+        lambda c: not c.verified and c.member.status.health is Health.UNKNOWN,
+        Health.UNKNOWN,
+        "accepts connections; not verified yet",
+    ),
     Row("S12", lambda c: not c.verified, None, ""),
-    Row("S13", lambda c: c.seen.facts is None, Health.WARNING, "accepts connections, but could not be looked at{notes}"),
+    Row(
+        "S13", lambda c: c.seen.facts is None, Health.WARNING, "accepts connections, but could not be looked at{notes}"
+    ),
 )
 _HOST = (
-    Row("S20", lambda c: c.seen.host_answers is not YES, Health.WARNING, "works, but its host runs no commands for HandyRep, so it cannot be fenced{notes}"),
-    Row("S21", lambda c: c.seen.running is NO, Health.WARNING, "works, but its service status says that it does not run: check restart_method{notes}"),
+    Row(
+        "S20",
+        lambda c: c.seen.host_answers is not YES,
+        Health.WARNING,
+        "works, but its host runs no commands for HandyRep, so it cannot be fenced{notes}",
+    ),
+    Row(
+        "S21",
+        lambda c: c.seen.running is NO,
+        Health.WARNING,
+        "works, but its service status says that it does not run: check restart_method{notes}",
+    ),
 )
 MASTER_ROWS = (
     *_REACHABLE,
     *_POLLED,
-    Row("S30", lambda c: c.seen.facts is not None and c.seen.facts.in_recovery, Health.DOWN, "is recorded as the master, but is in recovery: it takes no writes"),
-    Row("S31", lambda c: c.seen.writable is not YES, Health.WARNING, "accepts connections, but a test write did not succeed{notes}"),
+    Row(
+        "S30",
+        lambda c: c.seen.facts is not None and c.seen.facts.in_recovery,
+        Health.DOWN,
+        "is recorded as the master, but is in recovery: it takes no writes",
+    ),
+    Row(
+        "S31",
+        lambda c: c.seen.writable is not YES,
+        Health.WARNING,
+        "accepts connections, but a test write did not succeed{notes}",
+    ),
     *_HOST,
     Row("S39", lambda _: True, Health.HEALTHY, "accepts writes"),
 )
 REPLICA_ROWS = (
     *_REACHABLE,
     *_POLLED,
-    Row("S40", lambda c: c.seen.facts is not None and not c.seen.facts.in_recovery, Health.WARNING, "is recorded as a replica, but is not in recovery: it is a second master"),
+    Row(
+        "S40",
+        lambda c: c.seen.facts is not None and not c.seen.facts.in_recovery,
+        Health.WARNING,
+        "is recorded as a replica, but is not in recovery: it is a second master",
+    ),
     Row("S41", lambda c: c.seen.replicating is NO, Health.WARNING, "is not replicating from the master{notes}"),
-    Row("S42", lambda c: c.seen.replicating is UNKNOWN and c.member.status.health in _VERIFIED_WELL, None, "", stale=True),
-    Row("S43", lambda c: c.seen.replicating is UNKNOWN, Health.WARNING, "works, but whether it replicates cannot be told{notes}"),
+    Row(
+        "S42",
+        lambda c: c.seen.replicating is UNKNOWN and c.member.status.health in _VERIFIED_WELL,
+        None,
+        "",
+        stale=True,
+    ),
+    Row(
+        "S43",
+        lambda c: c.seen.replicating is UNKNOWN,
+        Health.WARNING,
+        "works, but whether it replicates cannot be told{notes}",
+    ),
     *_HOST,
-    Row("S44", lambda c: c.seen.lag is not None and c.seen.lag > c.member.server.lag_limit, Health.LAGGED, "replicates, {lag} behind (limit {limit:g})"),
+    Row(
+        "S44",
+        lambda c: c.seen.lag is not None and c.seen.lag > c.member.server.lag_limit,
+        Health.LAGGED,
+        "replicates, {lag} behind (limit {limit:g})",
+    ),
     Row("S49", lambda _: True, Health.HEALTHY, "replicates, {lag} behind"),
 )
 PROXY_ROWS = (

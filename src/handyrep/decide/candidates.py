@@ -15,7 +15,13 @@ from handyrep.model.verdict import Choice, Excluded
 
 
 def choose(
-    ordered: Sequence[str], cluster: Cluster, picture: Picture, policy: Policy, *, last_lsn: Lsn | None, wanted: str = ""
+    ordered: Sequence[str],
+    cluster: Cluster,
+    picture: Picture,
+    policy: Policy,
+    *,
+    last_lsn: Lsn | None,
+    wanted: str = "",
 ) -> Choice:
     """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
 
@@ -71,7 +77,7 @@ def _behind(facts: PostgresFacts, best: PostgresFacts | None) -> str:
     return f"it is {behind_bytes} bytes behind the most advanced replica" if behind_bytes > 0 else ""
 
 
-def _with_data_proof(  # noqa: PLR0913 - the facts that the proof rests on
+def _with_data_proof(
     name: str,
     excluded: tuple[Excluded, ...],
     facts: dict[str, PostgresFacts | None],
@@ -91,7 +97,9 @@ def _with_data_proof(  # noqa: PLR0913 - the facts that the proof rests on
     lost_bytes = max(last_lsn - received, 0)
     if lost_bytes > policy.max_lost_wal_bytes:
         limit = policy.max_lost_wal_bytes
-        return _refused(name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL (max_lost_wal allows {limit})")
+        return _refused(
+            name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL (max_lost_wal allows {limit})"
+        )
     said = f"the old master's WAL ends at {last_lsn} and {name} has it to {received}"
     return Choice(name, excluded, lost_bytes, said)
 

@@ -163,6 +163,7 @@ def _words(s: Situation) -> dict[str, str]:
 def _because(s: Situation) -> tuple[str, ...]:
     return tuple(
         f"{name}: up {seen.up.value}, alive {seen.alive.value}, host answers {seen.host_answers.value}, running "
-        f"{seen.running.value}, sees the master {seen.sees_master.value}" + (f" ({'; '.join(seen.notes)})" if seen.notes else "")
+        f"{seen.running.value}, sees the master {seen.sees_master.value}"
+        + (f" ({'; '.join(seen.notes)})" if seen.notes else "")
         for name, seen in sorted(s.picture.seen.items())
     )

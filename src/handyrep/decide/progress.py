@@ -15,7 +15,9 @@ from handyrep.model.run import Ended, Run, Step
 class Question(enum.StrEnum):
     """The closed list of what HandyRep may ask a person in the middle of a run."""
 
-    OLD_MASTER_NOT_RESTORED = "The failover was given up, but the old master could not be put back as it was. Look at it, then answer."
+    OLD_MASTER_NOT_RESTORED = (
+        "The failover was given up, but the old master could not be put back as it was. Look at it, then answer."
+    )
     PROMOTED_BUT_NOT_RECORDED = "The new master takes writes, but that could not be written down. Make room or repair the state directory, then answer."
 
 
@@ -91,7 +93,9 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
             left.append(f"{ended.step}: {ended.details}")
         refused.append(ended)
     if stage is FENCE:
-        return _undo(run, "; ".join(f"{e.step.subject}: {e.details}" for e in refused) or "no fence_methods are configured")
+        return _undo(
+            run, "; ".join(f"{e.step.subject}: {e.details}" for e in refused) or "no fence_methods are configured"
+        )
     return None
 
 
@@ -110,5 +114,3 @@ def _undo(run: Run, reason: str) -> NextMove:
             if ended.outcome is not Outcome.SUCCESS:
                 return Ask(Question.OLD_MASTER_NOT_RESTORED, f"{reason}. {ended.step}: {ended.details}")
     return Abandoned(reason)
-
-

@@ -67,7 +67,9 @@ class Conductor:
         run = run.with_end(ended)
         sentence = stages.sentence(stages.BY_ID[step.stage], step.subject, run)
         text = f"{sentence}: {result.outcome.value.lower()} after {took_s:.3f} s. {result.details}"
-        self._events.record("step", text, {"epoch": run.epoch, "stage": step.stage, "subject": step.subject, "took_s": took_s})
+        self._events.record(
+            "step", text, {"epoch": run.epoch, "stage": step.stage, "subject": step.subject, "took_s": took_s}
+        )
         return run
 
     def _finished(self, run: Run, left: tuple[str, ...]) -> Result:

@@ -28,7 +28,7 @@ from handyrep.ports import Clock, EventSink, RecordLog
 class Engine:
     """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`."""
 
-    def __init__(  # noqa: PLR0913 - the ports and settings that everything rests on
+    def __init__(
         self, settings: Settings, caller: Caller, state: State, log: RecordLog, events: EventSink, clock: Clock
     ) -> None:
         self.settings = settings

@@ -5,6 +5,7 @@ A step that acts and gets no clear answer is UNCERTAIN. The table at the end is 
 
 import dataclasses
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from handyrep.config.settings import Settings
 from handyrep.decide import stages
@@ -31,7 +32,7 @@ _CONFIRM_FOR_S = 5.0
 class Executor:
     """One method a stage. Each returns a Result whose extra keys go into the journal."""
 
-    def __init__(  # noqa: PLR0913 - the engine's parts
+    def __init__(
         self, hands: Hands, observer: Observer, state: State, settings: Settings, policy: Policy, clock: Clock
     ) -> None:
         self._hands = hands
@@ -53,7 +54,9 @@ class Executor:
         self._state.update(assess(self._state.cluster, picture))
         seen = picture.of(run.old_master)
         dead_at_home = seen.host_answers is Answer.YES and seen.sees_master is Answer.NO
-        others = [name for name, one in picture.seen.items() if name != run.old_master and one.sees_master is Answer.YES]
+        others = [
+            name for name, one in picture.seen.items() if name != run.old_master and one.sees_master is Answer.YES
+        ]
         if seen.up is Answer.YES or (seen.alive is Answer.YES and not dead_at_home):
             return fail(f"{run.old_master} answers again")
         if others and not dead_at_home:
@@ -70,7 +73,9 @@ class Executor:
             possible = await self._hands.use(Kind.FENCE, "test", name=fence, servername=run.old_master)
             if possible.outcome is Outcome.SUCCESS:
                 return success(f"{run.old_master} is well and {fence} can stop it")
-        return fail(f"none of {', '.join(run.fences) or 'no fence_methods'} could prove that {run.old_master} has stopped")
+        return fail(
+            f"none of {', '.join(run.fences) or 'no fence_methods'} could prove that {run.old_master} has stopped"
+        )
 
     async def _fence(self, run: Run, fence: str) -> Result:
         result = await self._hands.use(Kind.FENCE, name=fence, servername=run.old_master)
@@ -86,9 +91,15 @@ class Executor:
         excluded = {e.name: e.reason for e in choice.excluded}
         if choice.candidate is None:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded.items())
-            return fail(f"no replica may take over: {reasons or why_none or 'the selection plugin named none'}", excluded=excluded)
+            return fail(
+                f"no replica may take over: {reasons or why_none or 'the selection plugin named none'}",
+                excluded=excluded,
+            )
         return success(
-            f"{choice.candidate}: {choice.proof}", candidate=choice.candidate, lost_bytes=choice.lost_bytes, excluded=excluded
+            f"{choice.candidate}: {choice.proof}",
+            candidate=choice.candidate,
+            lost_bytes=choice.lost_bytes,
+            excluded=excluded,
         )
 
     def _last_lsn(self, run: Run, picture: Picture) -> Lsn | None:
@@ -105,7 +116,9 @@ class Executor:
         try:
             wanted = Lsn.parse(run.last_lsn)
         except ValueError:
-            return fail(f"the end of {run.old_master}'s WAL was not read on its disk, so nothing proves that {run.new_master} has it all")
+            return fail(
+                f"the end of {run.old_master}'s WAL was not read on its disk, so nothing proves that {run.new_master} has it all"
+            )
 
         async def has_it() -> bool:
             facts = await self._observer.facts(run.new_master)
@@ -133,8 +146,12 @@ class Executor:
     async def _record(self, run: Run, _: str) -> Result:
         cluster = self._state.cluster
         old, new = cluster.members[run.old_master], cluster.members[run.new_master]
-        cluster = cluster.with_member(dataclasses.replace(old, server=dataclasses.replace(old.server, role=Role.REPLICA)))
-        cluster = cluster.with_member(dataclasses.replace(new, server=dataclasses.replace(new.server, role=Role.MASTER)))
+        cluster = cluster.with_member(
+            dataclasses.replace(old, server=dataclasses.replace(old.server, role=Role.REPLICA))
+        )
+        cluster = cluster.with_member(
+            dataclasses.replace(new, server=dataclasses.replace(new.server, role=Role.MASTER))
+        )
         cluster = dataclasses.replace(cluster, epoch=run.epoch, failed_over_at=self._clock.now())
         self._state.update(cluster)
         return success(f"{run.new_master} is the master in epoch {run.epoch}")
@@ -176,7 +193,7 @@ class Executor:
         command = next((c for c in self._settings.extra_failover_commands if c.name == name), None)
         if command is None:
             return fail(f"there is no command {name!r} in the configuration any more")
-        parameters = {f"parameter{number}": value for number, value in enumerate(command.parameters, 1)}
+        parameters: dict[str, Any] = {f"parameter{number}": value for number, value in enumerate(command.parameters, 1)}
         return await self._hands.use(Kind.EXTRA_COMMAND, name=command.command, **parameters)
 
     async def _release(self, run: Run, fence: str) -> Result:

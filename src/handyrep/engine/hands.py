@@ -22,7 +22,13 @@ class Hands:
         self._state = state
 
     async def use(
-        self, kind: Kind, method: str = "run", *, server: Server | None = None, name: str | None = None, **arguments: Any  # noqa: ANN401 - as the plugin takes them
+        self,
+        kind: Kind,
+        method: str = "run",
+        *,
+        server: Server | None = None,
+        name: str | None = None,
+        **arguments: Any,
     ) -> Result:
         """Call `method` of the plugin that the configuration names for this kind (and server)."""
         plugin = name or self.configured(kind, server)
@@ -54,7 +60,9 @@ class Hands:
         """How long a call of this kind may take, in seconds."""
         failover = self._settings.failover
         if kind is Kind.POLL:
-            return (failover.fail_retries + 1) * (failover.call_timeout + failover.fail_retry_interval) + failover.call_timeout
+            return (failover.fail_retries + 1) * (
+                failover.call_timeout + failover.fail_retry_interval
+            ) + failover.call_timeout
         if not KINDS[kind].method(method).acts:
             return failover.call_timeout * 3
         slow = {

@@ -73,7 +73,9 @@ def _apply(record: Mapping[str, Any], found: dict[int, tuple[Run, str, str]]) ->
             how, text = str(record["how"]), str(record["text"])
         found[epoch] = (run, how, text)
     except (KeyError, TypeError, ValueError) as error:
-        raise StateError(f"the journal holds a record that is not HandyRep's ({type(error).__name__}: {error})") from None
+        raise StateError(
+            f"the journal holds a record that is not HandyRep's ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _with_known_end(run: Run, ended: Ended) -> Run:

@@ -8,7 +8,6 @@ from handyrep.engine.engine import Engine
 from handyrep.errors import BusyError
 
 
-
 class Monitor:
     """Runs checks until its task is cancelled. `cycles` counts them; `last_cycle_at` is monotonic, so that its death shows."""
 

@@ -72,8 +72,10 @@ class Observer:
             return YES
         return NO if result.extra.get("no") is True else UNKNOWN
 
-    async def _look(self, look: Any, names: tuple[str, ...], *, verified: bool) -> Picture:  # noqa: ANN401 - one of our two methods
-        members = [m for m in self._state.cluster.members.values() if m.server.enabled and (not names or m.name in names)]
+    async def _look(self, look: Any, names: tuple[str, ...], *, verified: bool) -> Picture:
+        members = [
+            m for m in self._state.cluster.members.values() if m.server.enabled and (not names or m.name in names)
+        ]
         seen = await asyncio.gather(*(look(member) for member in members))
         named = {member.name: one for member, one in zip(members, seen, strict=True)}
         return Picture(seen=MappingProxyType(named), verified=verified)
@@ -99,7 +101,10 @@ class Observer:
             return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         looks = [self._service(server, host[0])]
         if polled.up is YES:
-            looks += [self._inspected(server), self._written(server) if server.role == Role.MASTER else self._lag(server)]
+            looks += [
+                self._inspected(server),
+                self._written(server) if server.role == Role.MASTER else self._lag(server),
+            ]
         parts = await asyncio.gather(*looks)
         merged = dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         for part, notes in parts:
@@ -129,16 +134,21 @@ class Observer:
 
     async def _lag(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
         result = await self._hands.use(Kind.REPLICATION_STATUS, server=server)
-        replicating = {True: YES, False: NO}.get(_plain_bool(result.extra.get("replicating")), UNKNOWN)
+        replicating = _answer(result.extra.get("replicating"))
         if result.outcome is not Outcome.SUCCESS:
             return {}, (f"replication: {said(result)}",)
         lag = result.extra.get("lag")
         number = float(lag) if isinstance(lag, int | float) and not isinstance(lag, bool) else None
-        return {"replicating": replicating, "lag": number}, (result.details,) if replicating is NO and result.details else ()
+        return {"replicating": replicating, "lag": number}, (
+            result.details,
+        ) if replicating is NO and result.details else ()
 
 
-def _plain_bool(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+def _answer(value: object) -> Answer:
+    """True and False of an RD; anything else is not known."""
+    if value is True:
+        return YES
+    return NO if value is False else UNKNOWN
 
 
 def _running(result: Result) -> Answer:

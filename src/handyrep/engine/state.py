@@ -47,9 +47,15 @@ class State:
         for name, member in after.members.items():
             old = before.members[name].status if name in before.members else Status()
             if _differs(old, member.status):
-                self._events.record("status", f"{name} is {member.status.health.word}: {member.status.reason}", {"server": name, **member.status.as_dict()})
+                self._events.record(
+                    "status",
+                    f"{name} is {member.status.health.word}: {member.status.reason}",
+                    {"server": name, **member.status.as_dict()},
+                )
         if _differs(before.status, after.status):
-            self._events.record("cluster", f"the cluster is {after.status.health.word}: {after.status.reason}", after.status.as_dict())
+            self._events.record(
+                "cluster", f"the cluster is {after.status.health.word}: {after.status.reason}", after.status.as_dict()
+            )
 
 
 def _differs(old: Status, new: Status) -> bool:

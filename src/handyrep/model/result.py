@@ -35,7 +35,8 @@ class Result(_NoTruth):
         rd: RD = {"result": "SUCCESS" if self.outcome is Outcome.SUCCESS else "FAIL", "details": self.details}
         if self.outcome is Outcome.UNCERTAIN:
             rd["uncertain"] = True
-        return rd | json.loads(json.dumps(dict(self.extra)))
+        extra: RD = json.loads(json.dumps(dict(self.extra)))
+        return rd | extra
 
 
 def success(details: str = "", **extra: object) -> Result:

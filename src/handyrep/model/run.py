@@ -71,7 +71,11 @@ class Run:
     @property
     def new_master(self) -> str:
         """The candidate chosen in this run; '' before that."""
-        chosen = [e.extra.get("candidate", "") for e in self.ended if e.step.stage == "choose" and e.outcome is Outcome.SUCCESS]
+        chosen = [
+            e.extra.get("candidate", "")
+            for e in self.ended
+            if e.step.stage == "choose" and e.outcome is Outcome.SUCCESS
+        ]
         return str(chosen[-1]) if chosen else ""
 
     @property

@@ -22,20 +22,38 @@ class ServerDefaults:
 
     port: int = directive(integer(1, 65535), 5432, "port of PostgreSQL, or of pgbouncer on a pgbouncer")
     pgdata: str = directive(path, "", "data directory on the server")
-    pgconf: str = directive(path, "", "postgresql.conf, or its folder, where it is not in pgdata (Debian: /etc/postgresql/15/main)")
-    replica_conf: str = directive(path, "", "file in which replication settings stand; blank: postgresql.auto.conf in pgdata")
+    pgconf: str = directive(
+        path, "", "postgresql.conf, or its folder, where it is not in pgdata (Debian: /etc/postgresql/15/main)"
+    )
+    replica_conf: str = directive(
+        path, "", "file in which replication settings stand; blank: postgresql.auto.conf in pgdata"
+    )
     recovery_template: str = directive(text, "", "template of recovery settings, in templates_dir")
-    bin_dir: str = directive(path, "", "folder of PostgreSQL's programs on the server; blank: found on its PATH or Debian's places")
+    bin_dir: str = directive(
+        path, "", "folder of PostgreSQL's programs on the server; blank: found on its PATH or Debian's places"
+    )
     postgres_os_user: str = directive(word, "postgres", "system account that owns pgdata and runs PostgreSQL")
-    control: str = directive(choice("ssh", "local"), "ssh", "how commands reach the server: over SSH, or run on HandyRep's own host")
-    ssh_user: str = directive(word, "handyrep", "account to log in as; commands go through sudo from there unless it is the right account already")
+    control: str = directive(
+        choice("ssh", "local"), "ssh", "how commands reach the server: over SSH, or run on HandyRep's own host"
+    )
+    ssh_user: str = directive(
+        word,
+        "handyrep",
+        "account to log in as; commands go through sudo from there unless it is the right account already",
+    )
     ssh_key: str = directive(local_path, "", "private key file on the HandyRep server; blank: SSH's usual ones")
     ssh_port: int = directive(integer(1, 65535), 22, "port of sshd")
     ssh_host: str = directive(host, "", "name or address for SSH, where it differs from hostname")
     ssh_jump: str = directive(text, "", "jump host, as [user@]host[:port]")
-    known_hosts: str = directive(local_path, "~/.ssh/known_hosts", "file with the servers' SSH host keys; a server without one is not talked to")
-    client_host: str = directive(host, "", "name or address by which other servers and proxies reach this one, where it differs from hostname")
-    sslmode: str = directive(choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), "prefer", "libpq's sslmode")
+    known_hosts: str = directive(
+        local_path, "~/.ssh/known_hosts", "file with the servers' SSH host keys; a server without one is not talked to"
+    )
+    client_host: str = directive(
+        host, "", "name or address by which other servers and proxies reach this one, where it differs from hostname"
+    )
+    sslmode: str = directive(
+        choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), "prefer", "libpq's sslmode"
+    )
     sslrootcert: str = directive(local_path, "", "libpq's sslrootcert")
     sslcert: str = directive(local_path, "", "libpq's sslcert")
     sslkey: str = directive(local_path, "", "libpq's sslkey")
@@ -43,7 +61,9 @@ class ServerDefaults:
     restart_method: str = directive(word, "restart_pg_ctl", "plugin that starts, stops and reloads PostgreSQL")
     promotion_method: str = directive(word, "promote_pg_ctl", "plugin that promotes")
     clone_method: str = directive(word, "clone_basebackup", "plugin that makes a new replica")
-    lag_limit: float = directive(number(), 1000.0, "lag above which a replica is 'lagged', in the unit of the status plugin (MB)")
+    lag_limit: float = directive(
+        number(), 1000.0, "lag above which a replica is 'lagged', in the unit of the status plugin (MB)"
+    )
     failover_priority: int = directive(integer(0, 10**6), 999, "lower is preferred when a new master is chosen")
 
 
@@ -54,7 +74,7 @@ class Server(ServerDefaults):
     name: str
     hostname: str = directive(host, "", "name or address for PostgreSQL (and SSH, unless ssh_host)")
     role: str = directive(word, "replica", "master, replica, pgbouncer, proxy, archive, or a word of your own")
-    enabled: bool = directive(boolean, True, "whether HandyRep looks at it and acts on it")  # noqa: FBT003 - a default
+    enabled: bool = directive(boolean, True, "whether HandyRep looks at it and acts on it")
 
     @property
     def ssh_address(self) -> str:

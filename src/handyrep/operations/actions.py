@@ -42,7 +42,9 @@ async def init_handyrep_db(on: Running) -> Result:
         await on.table.create(master.server)
         await on.table.write(master.server, on.engine.cluster, to_json(on.engine.cluster))
         row = await on.table.read(master.server)
-        return success(f"the table {on.engine.settings.handyrep.handyrep_table} stands on {master.name}", columns=sorted(row or {}))
+        return success(
+            f"the table {on.engine.settings.handyrep.handyrep_table} stands on {master.name}", columns=sorted(row or {})
+        )
 
 
 @operation("Actions", changes=True, server="name of the server")
@@ -80,10 +82,17 @@ async def _restarted(on: Running, server: Server, runmode: str, wanted: Answer) 
         return success(f"{server.name}: {runmode} done; it {'runs' if running is Answer.YES else 'does not run'}")
     if running is Answer.UNKNOWN:
         return uncertain(f"{server.name}: {runmode} was ordered and whether it runs cannot be told: {said(ordered)}")
-    return fail(f"{server.name}: {runmode} was ordered and it {'still runs' if wanted is Answer.NO else 'does not run'}: {said(ordered)}")
+    return fail(
+        f"{server.name}: {runmode} was ordered and it {'still runs' if wanted is Answer.NO else 'does not run'}: {said(ordered)}"
+    )
 
 
-@operation("Actions", changes=True, newmaster="the replica to become master; left out: HandyRep chooses", remaster="let the others follow the new master; left out: as configured")
+@operation(
+    "Actions",
+    changes=True,
+    newmaster="the replica to become master; left out: HandyRep chooses",
+    remaster="let the others follow the new master; left out: as configured",
+)
 async def manual_failover(on: Running, newmaster: str | None = None, remaster: bool | None = None) -> Result:
     """Make another server the master: a switchover while the master lives, else a failover, which needs a proof as always."""
     async with on.engine.changing("a change of master"):
@@ -113,7 +122,9 @@ def _not_split(situation: Situation) -> None:
     if not situation.master_name:
         raise RefusedError("there is not exactly one recorded master")
     if situation.writable_servers not in ((), (situation.master_name,)):
-        raise RefusedError(f"{' and '.join(situation.writable_servers)} take writes: which one is right must be settled first")
+        raise RefusedError(
+            f"{' and '.join(situation.writable_servers)} take writes: which one is right must be settled first"
+        )
 
 
 @operation("Actions", changes=True, newmaster="the replica to promote")
@@ -122,7 +133,9 @@ async def promote(on: Running, newmaster: str) -> Result:
     return await manual_failover(on, newmaster, remaster=False)
 
 
-@operation("Actions", changes=True, replica="name of the replica", newmaster="whom it shall follow; left out: the master")
+@operation(
+    "Actions", changes=True, replica="name of the replica", newmaster="whom it shall follow; left out: the master"
+)
 async def remaster(on: Running, replica: str, newmaster: str | None = None) -> Result:
     """Let a replica receive from the master, and look until it does."""
     async with on.engine.changing(f"re-pointing {replica}"):
@@ -142,7 +155,13 @@ async def remaster(on: Running, replica: str, newmaster: str | None = None) -> R
         return result
 
 
-@operation("Actions", changes=True, replica="server on which the copy is made", reclone="overwrite what is there", clonefrom="server to copy; left out: the master")
+@operation(
+    "Actions",
+    changes=True,
+    replica="server on which the copy is made",
+    reclone="overwrite what is there",
+    clonefrom="server to copy; left out: the master",
+)
 async def clone(on: Running, replica: str, reclone: bool = False, clonefrom: str | None = None) -> Result:  # noqa: FBT001, FBT002 - a parameter of the operation
     """Make a replica by copying the master."""
     async with on.engine.changing(f"cloning {replica}"):
@@ -204,7 +223,9 @@ async def stop_archiving(on: Running) -> Result:
         return await on.engine.hands.use(Kind.ARCHIVE_SCRIPT, "stop")
 
 
-@operation("Actions", changes=True, decision="retry: try once more what failed; settled: it was put right by hand, close it")
+@operation(
+    "Actions", changes=True, decision="retry: try once more what failed; settled: it was put right by hand, close it"
+)
 async def answer(on: Running, decision: Literal["retry", "settled"]) -> Result:
     """Answer the question that HandyRep stands still for."""
     async with on.engine.changing("answering"):

@@ -18,7 +18,11 @@ async def poll(on: Running, server: str) -> Result:
     on.engine.take(picture)
     seen, member = picture.of(server), on.engine.cluster.members[server]
     told = {**shown(member), "up": seen.up.value, "alive": seen.alive.value}
-    return success(member.status.reason, **told) if seen.up.value == "yes" else fail("; ".join(seen.notes) or "not looked at: it is not enabled", **told)
+    return (
+        success(member.status.reason, **told)
+        if seen.up.value == "yes"
+        else fail("; ".join(seen.notes) or "not looked at: it is not enabled", **told)
+    )
 
 
 @operation("Availability", changes=False)

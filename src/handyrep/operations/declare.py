@@ -61,7 +61,9 @@ OPERATIONS: dict[str, Operation] = {}
 
 def operation(
     group: str, *, changes: bool, **texts: str
-) -> Callable[[Callable[Concatenate[Running, P], Awaitable[Result]]], Callable[Concatenate[Running, P], Awaitable[Result]]]:
+) -> Callable[
+    [Callable[Concatenate[Running, P], Awaitable[Result]]], Callable[Concatenate[Running, P], Awaitable[Result]]
+]:
     """Declare the function as an operation of its own name. `texts` tells what each parameter is."""
 
     def declared(
@@ -153,7 +155,7 @@ def _parameters(function: Callable[..., object], texts: Mapping[str, str]) -> tu
     return tuple(found)
 
 
-def _kind(hint: Any) -> tuple[type, tuple[str, ...]]:  # noqa: ANN401 - a type hint is any object
+def _kind(hint: Any) -> tuple[type, tuple[str, ...]]:
     """(type, choices) of a hint: str, int, bool, Literal of texts, each with or without None."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))

@@ -25,7 +25,13 @@ def member_or_refuse(cluster: Cluster, name: str) -> Member:
 def shown(member: Member) -> dict[str, Any]:
     """A server for answers."""
     server = member.server
-    facts = {"name": server.name, "role": server.role, "enabled": server.enabled, "hostname": server.hostname, "port": server.port}
+    facts = {
+        "name": server.name,
+        "role": server.role,
+        "enabled": server.enabled,
+        "hostname": server.hostname,
+        "port": server.port,
+    }
     return {**facts, "lag": member.lag, "replicating": member.replicating, **member.status.as_dict()}
 
 
@@ -37,7 +43,9 @@ async def look(on: Running, check_type: str, *names: str) -> None:
         on.engine.take(await on.engine.observer.verify(*names))
 
 
-@operation("Information", changes=False, check_type="cached: as last seen; poll: look lightly first; verify: look fully first")
+@operation(
+    "Information", changes=False, check_type="cached: as last seen; poll: look lightly first; verify: look fully first"
+)
 async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
     """Status of the cluster and of every server."""
     await look(on, check_type)
@@ -49,7 +57,9 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
         cluster={"name": cluster.name, "epoch": cluster.epoch, "frozen": cluster.frozen, **cluster.status.as_dict()},
         servers={name: shown(member) for name, member in cluster.members.items()},
         under_way=None if run is None else f"{run.kind.value} {run.epoch} from {run.old_master}",
-        verdict=None if verdict is None else {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence},
+        verdict=None
+        if verdict is None
+        else {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence},
     )
 
 
@@ -83,7 +93,10 @@ async def get_servers_by_role(on: Running, role: str, verify: bool = False) -> R
     members = on.engine.cluster.by_role(role)
     if members:
         await look(on, "verify" if verify else "cached", *(member.name for member in members))
-    return success(f"{len(members)} enabled servers have the role {role}", servers={m.name: shown(m) for m in on.engine.cluster.by_role(role)})
+    return success(
+        f"{len(members)} enabled servers have the role {role}",
+        servers={m.name: shown(m) for m in on.engine.cluster.by_role(role)},
+    )
 
 
 @operation("Information", changes=False, numlines="how many of the newest events")
@@ -97,7 +110,9 @@ async def read_log(on: Running, numlines: int = 20) -> Result:
 @operation("Information", changes=False, category="section of handyrep.conf", setting="directive")
 async def get_setting(on: Running, category: str, setting: str) -> Result:
     """The effective value of one directive. Passwords are never told."""
-    found = [row for row in rows(on.engine.settings, on.loaded.origins) if (row.section, row.key) == (category, setting)]
+    found = [
+        row for row in rows(on.engine.settings, on.loaded.origins) if (row.section, row.key) == (category, setting)
+    ]
     if not found:
         raise RefusedError(f"there is no directive {setting!r} in [{category}]")
     if category == "passwords":
@@ -119,12 +134,29 @@ async def explain(on: Running) -> Result:
     runs = on.engine.journal.runs()
     told: dict[str, Any] = {"verdict": None, "last_run": None}
     if verdict is not None:
-        told["verdict"] = {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence, "because": list(verdict.because)}
+        told["verdict"] = {
+            "rule": verdict.rule,
+            "move": verdict.move.value,
+            "sentence": verdict.sentence,
+            "because": list(verdict.because),
+        }
     if runs:
         run, how, text = runs[-1]
-        steps = [{"step": str(e.step), "outcome": e.outcome.value, "details": e.details, "took_s": e.took_s} for e in run.ended]
-        told["last_run"] = {"kind": run.kind.value, "epoch": run.epoch, "reason": run.reason, "how": how or "open", "text": text, "steps": steps}
-    return success(verdict.sentence if verdict else "no verdict yet: nothing was suspected since HandyRep started", **told)
+        steps = [
+            {"step": str(e.step), "outcome": e.outcome.value, "details": e.details, "took_s": e.took_s}
+            for e in run.ended
+        ]
+        told["last_run"] = {
+            "kind": run.kind.value,
+            "epoch": run.epoch,
+            "reason": run.reason,
+            "how": how or "open",
+            "text": text,
+            "steps": steps,
+        }
+    return success(
+        verdict.sentence if verdict else "no verdict yet: nothing was suspected since HandyRep started", **told
+    )
 
 
 @operation("Information", changes=False)
@@ -138,5 +170,7 @@ async def doctor(on: Running) -> Result:
         findings.append({"plugin": name, "kind": kind.value, **result.as_rd(), "details": said(result)})
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]
     if ill:
-        return fail(f"{len(ill)} of {len(findings)} plugins could not do their work: {', '.join(ill)}", plugins=findings)
+        return fail(
+            f"{len(ill)} of {len(findings)} plugins could not do their work: {', '.join(ill)}", plugins=findings
+        )
     return success(f"all {len(findings)} configured plugins could do their work", plugins=findings)

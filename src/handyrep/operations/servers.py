@@ -17,7 +17,10 @@ def not_the_master(on: Running, name: str, what: str) -> Member:
     """The member, when it is not the recorded master. Raises RefusedError."""
     member = member_or_refuse(on.engine.cluster, name)
     if member.server.role == Role.MASTER and member.server.enabled:
-        raise RefusedError(f"{name} is the master and cannot be {what}", remedy="Switch over to another server first: handyrep manual-failover")
+        raise RefusedError(
+            f"{name} is the master and cannot be {what}",
+            remedy="Switch over to another server first: handyrep manual-failover",
+        )
     return member
 
 
@@ -25,7 +28,9 @@ def free_of_runs(on: Running) -> None:
     """Raises RefusedError while a failover stands open: it counts on the servers as they were when it began."""
     run = on.engine.journal.open_run()
     if run is not None:
-        raise RefusedError(f"{run.kind.value} {run.epoch} stands open", remedy="See 'handyrep status' and 'handyrep explain'.")
+        raise RefusedError(
+            f"{run.kind.value} {run.epoch} stands open", remedy="See 'handyrep status' and 'handyrep explain'."
+        )
 
 
 @operation("Servers", changes=True, server="name of the server")
@@ -37,7 +42,10 @@ async def enable(on: Running, server: str) -> Result:
         if member.server.enabled:
             return success(f"{server} is enabled already", **shown(member))
         if member.server.role == Role.MASTER and on.engine.cluster.masters:
-            raise RefusedError(f"{server} is recorded as a master, and {on.engine.cluster.masters[0].name} is the master already", remedy="Give it the role replica first: handyrep alter-server-def")
+            raise RefusedError(
+                f"{server} is recorded as a master, and {on.engine.cluster.masters[0].name} is the master already",
+                remedy="Give it the role replica first: handyrep alter-server-def",
+            )
         _redefine(on, member, enabled=True)
         on.engine.take(await on.engine.observer.verify(server))
         seen = on.engine.cluster.members[server]
@@ -75,14 +83,21 @@ async def add_server(on: Running, server: str, definition: str) -> Result:
             raise RefusedError(f"there is a server {server!r} already", remedy="handyrep alter-server-def changes it.")
         _good_name(server)
         like = on.engine.cluster.servers[0] if on.engine.cluster.servers else Server(name=server)
-        base = dataclasses.replace(like, name=server, hostname="", role=Role.REPLICA, enabled=False, failover_priority=999)
+        base = dataclasses.replace(
+            like, name=server, hostname="", role=Role.REPLICA, enabled=False, failover_priority=999
+        )
         new = dataclasses.replace(base, **{**_directives(definition), "enabled": False})
         _acceptable(on, new)
         on.engine.state.update(on.engine.cluster.with_member(Member(new)))
-        return success(f"{server} is known and disabled; next: handyrep clone {server}, handyrep enable {server}", **shown(on.engine.cluster.members[server]))
+        return success(
+            f"{server} is known and disabled; next: handyrep clone {server}, handyrep enable {server}",
+            **shown(on.engine.cluster.members[server]),
+        )
 
 
-@operation("Servers", changes=True, server="name of the server", definition="directives to change, as key=value,key=value")
+@operation(
+    "Servers", changes=True, server="name of the server", definition="directives to change, as key=value,key=value"
+)
 async def alter_server_def(on: Running, server: str, definition: str) -> Result:
     """Change the definition of a server. The master keeps its role, unless there is another one recorded."""
     async with on.engine.changing(f"changing {server}"):
@@ -92,10 +107,15 @@ async def alter_server_def(on: Running, server: str, definition: str) -> Result:
         if "enabled" in wanted:
             raise RefusedError("enabled is not changed here", remedy="Use 'handyrep enable' or 'handyrep disable'.")
         if member.server.enabled and wanted.get("role", member.server.role) != member.server.role:
-            raise RefusedError(f"{server} is enabled; its role is changed by a switchover", remedy=f"To correct a record by hand: handyrep disable {server} first.")
+            raise RefusedError(
+                f"{server} is enabled; its role is changed by a switchover",
+                remedy=f"To correct a record by hand: handyrep disable {server} first.",
+            )
         new = dataclasses.replace(member.server, **wanted)
         _acceptable(on, new)
-        on.engine.state.update(on.engine.cluster.with_member(Member(new, Status(Health.UNKNOWN, "changed; not looked at yet"))))
+        on.engine.state.update(
+            on.engine.cluster.with_member(Member(new, Status(Health.UNKNOWN, "changed; not looked at yet")))
+        )
         return success(f"{server} is changed", **shown(on.engine.cluster.members[server]))
 
 
@@ -124,8 +144,15 @@ def _directives(definition: str) -> dict[str, Any]:
 
 
 def _good_name(server: str) -> None:
-    if not server or not server.replace("_", "a").replace("-", "a").replace(".", "a").isalnum() or not server[0].isalpha() or not server.isascii():
-        raise RefusedError(f"{server!r} is not a server's name: letters, digits, '_', '-' and '.', beginning with a letter")
+    if (
+        not server
+        or not server.replace("_", "a").replace("-", "a").replace(".", "a").isalnum()
+        or not server[0].isalpha()
+        or not server.isascii()
+    ):
+        raise RefusedError(
+            f"{server!r} is not a server's name: letters, digits, '_', '-' and '.', beginning with a letter"
+        )
 
 
 def _acceptable(on: Running, new: Server) -> None:

@@ -36,7 +36,7 @@ class World:
 class Others(Protocol):
     """How a plugin calls another one, contained as every call is."""
 
-    async def call(  # noqa: PLR0913 - each is a separate fact about one call
+    async def call(
         self,
         kind: Kind,
         name: str,
@@ -53,9 +53,7 @@ class Others(Protocol):
 class Call:
     """What one call of one plugin holds. `deadline` is on the clock's monotonic scale, in seconds."""
 
-    def __init__(
-        self, world: World, others: Others, cluster: Cluster, deadline: float, memory: dict[str, Any]
-    ) -> None:
+    def __init__(self, world: World, others: Others, cluster: Cluster, deadline: float, memory: dict[str, Any]) -> None:
         self.world = world
         self._others = others
         self.cluster = cluster

@@ -33,7 +33,7 @@ class Caller:
         self._memories: dict[str, dict[str, Any]] = {}
         self._stuck: dict[str, int] = {}
 
-    async def call(  # noqa: PLR0913 - each is a separate fact about one call
+    async def call(
         self,
         kind: Kind,
         name: str,
@@ -68,7 +68,9 @@ class Caller:
         self, contract: Method, name: str, arguments: dict[str, Any], cluster: Cluster, deadline_s: float
     ) -> object:
         if self._stuck.get(name, 0) >= MAX_STUCK_CALLS:
-            return _Misbehaved(f"plugin {name} is not called any more: {MAX_STUCK_CALLS} of its calls never ended", sent=False)
+            return _Misbehaved(
+                f"plugin {name} is not called any more: {MAX_STUCK_CALLS} of its calls never ended", sent=False
+            )
         call = Call(
             self.world, self, cluster, self.world.clock.monotonic() + deadline_s, self._memories.setdefault(name, {})
         )

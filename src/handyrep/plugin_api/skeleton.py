@@ -60,7 +60,9 @@ def test_{name}_keeps_the_contract() -> None:
 def write_skeleton(name: str, kind: Kind, folder: Path) -> list[Path]:
     """Write NAME.py and test_NAME.py. Raises RefusedError when the name will not do or a file is there already."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name) or keyword.iskeyword(name) or name.startswith("test_"):
-        raise RefusedError(f"{name!r} cannot be the name of a plugin", remedy="Letters, digits and '_', and no word of Python.")
+        raise RefusedError(
+            f"{name!r} cannot be the name of a plugin", remedy="Letters, digits and '_', and no word of Python."
+        )
     plugin, test = folder / f"{name}.py", folder / f"test_{name}.py"
     for file in (plugin, test):
         if file.exists():

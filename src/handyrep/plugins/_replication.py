@@ -32,7 +32,9 @@ def conf_line(setting: str, value: str) -> str:
 
 def following(plugin: "handyrepplugin", replica: str, master: str) -> str:
     """The lines that make `replica` receive from `master`."""
-    return conf_line("primary_conninfo", conninfo(plugin, replica, master)) + conf_line("recovery_target_timeline", "latest")
+    return conf_line("primary_conninfo", conninfo(plugin, replica, master)) + conf_line(
+        "recovery_target_timeline", "latest"
+    )
 
 
 def passfile_line(user: str, password: str) -> str:

@@ -61,7 +61,7 @@ rm -rf --one-file-system -- "./$old"
 """
 
 
-class clone_basebackup(handyrepplugin):  # noqa: N801 - the seed's name
+class clone_basebackup(handyrepplugin):
     """Makes a replica by copying a server with pg_basebackup (-X stream, fast checkpoint).
 
     Does: copies beside pgdata, puts the copy in its place, makes it a replica, starts it with restart_method. With reclone what stood
@@ -116,7 +116,16 @@ class clone_basebackup(handyrepplugin):  # noqa: N801 - the seed's name
             *(program, "-h", source.client_address, "-p", str(source.port), "-U", user),
             *("-X", "stream", "--checkpoint=fast", "-w", *self.extra_parameters),
         )
-        script = ("sh", "-c", _CLONE, "clone", server.pgdata, "yes" if reclone else "no", rows[0]["id"], control or "false")
+        script = (
+            "sh",
+            "-c",
+            _CLONE,
+            "clone",
+            server.pgdata,
+            "yes" if reclone else "no",
+            rows[0]["id"],
+            control or "false",
+        )
         stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
         argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", *script, *backup)
         ran = await self.run_as_postgres(server.name, *argv, stdin=stdin)
@@ -124,13 +133,17 @@ class clone_basebackup(handyrepplugin):  # noqa: N801 - the seed's name
 
     async def _started(self, server: Server) -> Result:
         argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
-        ran = await self.run_as_postgres(server.name, *argv, stdin=following(self, server.name, self.master().name).encode())
+        ran = await self.run_as_postgres(
+            server.name, *argv, stdin=following(self, server.name, self.master().name).encode()
+        )
         if ran.exit_status != 0:
             return self.fail(f"it was copied, but its settings could not be written: {last_words(ran)}")
         arguments = {"servername": server.name, "runmode": "start"}
         started = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
         if started.outcome is not Outcome.SUCCESS:
-            return self.uncertain(f"it was copied, and starting it: {started.details}. What stood there is kept beside it")
+            return self.uncertain(
+                f"it was copied, and starting it: {started.details}. What stood there is kept beside it"
+            )
         return await self._seen_streaming(server)
 
     async def _seen_streaming(self, server: Server) -> Result:
@@ -141,7 +154,9 @@ class clone_basebackup(handyrepplugin):  # noqa: N801 - the seed's name
                 await self.run_as_postgres(server.name, "sh", "-c", _DISCARD_OLD, "discard_old", server.pgdata)
                 return self.success(f"{server.name} is a replica of {self.master().name} and streams")
             await clock.sleep(1.0)
-        return self.fail(f"{server.name} was copied and started, and does not stream yet. What stood there is kept beside it")
+        return self.fail(
+            f"{server.name} was copied and started, and does not stream yet. What stood there is kept beside it"
+        )
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when pg_basebackup is not on a server concerned, or replication_user cannot log in to the master."""

@@ -4,7 +4,7 @@ from handyrep.model.result import Result
 from handyrep.plugins.handyrepplugin import handyrepplugin
 
 
-class failplugin(handyrepplugin):  # noqa: N801 - the seed's name
+class failplugin(handyrepplugin):
     """Always fails, naming the plugin that was asked for.
 
     Does: nothing. HandyRep calls it in place of a plugin that does not exist or went away.

@@ -104,7 +104,7 @@ exit 0
 _LOOK = _HOLDERS + '[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }\nholders | wc -l\n'
 
 
-class fence_stop(handyrepplugin):  # noqa: N801 - named like the others
+class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
     Does: first the server's restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the
@@ -135,9 +135,13 @@ class fence_stop(handyrepplugin):  # noqa: N801 - named like the others
             return self.fail(f"nothing is proven: {said.get('fault') or last_words(ran)} ({first})")
         values = control_values(ran.stdout.replace("control=", ""))
         last_lsn = wal_end(values, said.get("newest", ""), said.get("record", ""))
-        proof = f"no process works in {said['data']} or is attached to its shared memory, and standby.signal stands there"
+        proof = (
+            f"no process works in {said['data']} or is attached to its shared memory, and standby.signal stands there"
+        )
         state = values.get("Database cluster state", "")
-        return self.success(f"{proof}; its WAL ends at {last_lsn or 'an unknown place'}", proof=proof, last_lsn=last_lsn, state=state)
+        return self.success(
+            f"{proof}; its WAL ends at {last_lsn or 'an unknown place'}", proof=proof, last_lsn=last_lsn, state=state
+        )
 
     async def release(self, servername: str) -> Result:
         """Take standby.signal and the mark back, if they are ours."""
@@ -146,7 +150,9 @@ class fence_stop(handyrepplugin):  # noqa: N801 - named like the others
             ran = await self.run_as_postgres(servername, "sh", "-c", _RELEASE, "release", server.pgdata)
         except NoAnswerError as error:
             return self.uncertain(nothing_known(error))
-        return self.success("released") if ran.exit_status == 0 else self.fail(_lines(ran).get("fault") or last_words(ran))
+        return (
+            self.success("released") if ran.exit_status == 0 else self.fail(_lines(ran).get("fault") or last_words(ran))
+        )
 
     async def _stopped_politely(self, server: Server) -> str:
         """What restart_method said. Its word is never a proof, so neither its failure nor its success ends the fence."""
@@ -173,7 +179,9 @@ class fence_stop(handyrepplugin):  # noqa: N801 - named like the others
             try:
                 ran = await self.run_as_postgres(name, "sh", "-c", _LOOK, "look", server.pgdata)
             except NoAnswerError as error:
-                return self.fail(f"{name}: its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}")
+                return self.fail(
+                    f"{name}: its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
+                )
             if ran.exit_status != 0:
                 return self.fail(f"{name}: {_lines(ran).get('fault') or last_words(ran)}")
         return self.success(f"the processes of {', '.join(names) or 'no server'} can be seen and stopped")

@@ -12,7 +12,7 @@ from handyrep.ports import Login, RunAs
 _STATE = "select pg_is_in_recovery() as in_recovery, current_setting('recovery_target_timeline') as target"
 
 
-class follow_conninfo(handyrepplugin):  # noqa: N801 - named like the others
+class follow_conninfo(handyrepplugin):
     """Tells a running replica to receive from another master.
 
     Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, writes that file instead.
@@ -65,9 +65,15 @@ class follow_conninfo(handyrepplugin):  # noqa: N801 - named like the others
         for server in self.cluster.servers:
             if server.enabled and server.is_postgres:
                 try:
-                    rows = await self.query(server.name, "select setting from pg_settings where name = 'allow_alter_system'", login=Login.SUPERUSER)
+                    rows = await self.query(
+                        server.name,
+                        "select setting from pg_settings where name = 'allow_alter_system'",
+                        login=Login.SUPERUSER,
+                    )
                 except (DatabaseError, NoAnswerError) as error:
-                    return self.fail(f"{server.name}: {nothing_known(error) if isinstance(error, NoAnswerError) else error.what}")
+                    return self.fail(
+                        f"{server.name}: {nothing_known(error) if isinstance(error, NoAnswerError) else error.what}"
+                    )
                 if rows and rows[0]["setting"] == "off" and not server.replica_conf:
                     return self.fail(f"{server.name}: allow_alter_system is off; set replica_conf, or switch it on")
         return self.success("every server can be told whom to follow")

@@ -30,7 +30,7 @@ trap - EXIT
 """
 
 
-class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
+class handyrepplugin(Plugin):
     """Parent of every plugin.
 
     Does: gives helpers; its own run() and test() say that they are missing.
@@ -57,9 +57,7 @@ class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
         return await self._on(servername, RunAs.POSTGRES, argv, stdin, timeout_s)
 
     @helper
-    async def run_as_root(
-        self, servername: str, *argv: str, stdin: bytes = b"", timeout_s: float | None = None
-    ) -> Ran:
+    async def run_as_root(self, servername: str, *argv: str, stdin: bytes = b"", timeout_s: float | None = None) -> Ran:
         """Run a program on a server as root. Raises NoAnswerError."""
         return await self._on(servername, RunAs.ROOT, argv, stdin, timeout_s)
 
@@ -76,7 +74,7 @@ class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
         return await self.call.run(None, Command(argv, RunAs.LOGIN, stdin), timeout_s)
 
     @helper
-    async def query(  # noqa: PLR0913 - each is a separate fact about one statement
+    async def query(
         self,
         servername: str,
         statement: str,
@@ -92,7 +90,7 @@ class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
         )
 
     @helper
-    async def put_file(  # noqa: PLR0913 - a file has that many properties
+    async def put_file(
         self, servername: str, path: str, content: str, *, run_as: RunAs, mode: str = "0600", owner: str = ""
     ) -> Ran:
         """Replace a file on a server in one step: owner and mode are right from the first byte, old or new, never half.
@@ -103,7 +101,7 @@ class handyrepplugin(Plugin):  # noqa: N801 - the seed's name
         return await self._on(servername, run_as, argv, content.encode(), None)
 
     @helper
-    async def use_plugin(self, kind: Kind, name: str, method: str = "run", **arguments: Any) -> Result:
+    async def use_plugin(self, kind: Kind, name: str, method: str = "run", /, **arguments: Any) -> Result:
         """Call another plugin, within the time this call has left."""
         return await self.call.other(kind, name, method, arguments)
 

@@ -41,7 +41,7 @@ select pg_logical_emit_message(true, 'handyrep', how)::text as at from local
 """
 
 
-class inspect_postgres(handyrepplugin):  # noqa: N801 - named like the others
+class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
     Does: run() one SELECT; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
@@ -90,12 +90,14 @@ class inspect_postgres(handyrepplugin):  # noqa: N801 - named like the others
             program = await find_program(self, here, "pg_isready")
             if not program:
                 return self.fail("pg_isready is not on this host, so what it sees is not known")
-            ran = await self.run_as_postgres(servername, program, "-h", master.client_address, "-p", str(master.port), "-t", "2")
+            ran = await self.run_as_postgres(
+                servername, program, "-h", master.client_address, "-p", str(master.port), "-t", "2"
+            )
         except NoAnswerError as error:
             return self.fail(nothing_known(error))
         if ran.exit_status in (0, 1):
             return self.success(f"sees {mastername}: {last_words(ran)}")
-        if ran.exit_status == 2:  # noqa: PLR2004 - pg_isready: no response
+        if ran.exit_status == 2:
             return self.fail(f"does not see {mastername}: {last_words(ran)}", no=True)
         return self.fail(f"pg_isready could not be used: {last_words(ran)}")
 

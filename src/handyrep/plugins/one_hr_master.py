@@ -5,7 +5,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugins.handyrepplugin import handyrepplugin
 
 
-class one_hr_master(handyrepplugin):  # noqa: N801 - the seed's name
+class one_hr_master(handyrepplugin):
     """For networks with a single HandyRep: it is always the HandyRep master.
 
     Does: nothing.

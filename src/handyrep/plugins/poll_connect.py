@@ -6,7 +6,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugins.handyrepplugin import handyrepplugin
 
 
-class poll_connect(handyrepplugin):  # noqa: N801 - the seed's name
+class poll_connect(handyrepplugin):
     """Polls by logging in on a new connection and leaving at once.
 
     Does: one connection per attempt; after no answer, fail_retries more, fail_retry_interval apart.

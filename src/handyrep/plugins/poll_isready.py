@@ -14,7 +14,7 @@ ACCEPTING, REJECTING, NO_RESPONSE = 0, 1, 2
 """pg_isready's exit codes; 3 and all others mean that it was called wrongly or could not be."""
 
 
-class poll_isready(handyrepplugin):  # noqa: N801 - the seed's name
+class poll_isready(handyrepplugin):
     """Polls with pg_isready on the HandyRep server.
 
     Does: runs pg_isready; after no response, fail_retries times more, fail_retry_interval apart.

@@ -9,7 +9,7 @@ from handyrep.plugins._programs import find_program
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 
 
-class promote_pg_ctl(handyrepplugin):  # noqa: N801 - the seed's name
+class promote_pg_ctl(handyrepplugin):
     """Promotes with "pg_ctl promote", without waiting: HandyRep looks by itself whether it happened.
 
     Does: pg_ctl promote as the account that owns pgdata.
@@ -55,5 +55,7 @@ class promote_pg_ctl(handyrepplugin):  # noqa: N801 - the seed's name
             except NoAnswerError as error:
                 return self.fail(f"{name}: {nothing_known(error)}")
             if ran.exit_status != 0:
-                return self.fail(f"{name}: {server.pgdata} is not a data directory that {server.postgres_os_user} can read")
+                return self.fail(
+                    f"{name}: {server.pgdata} is not a data directory that {server.postgres_os_user} can read"
+                )
         return self.success(f"pg_ctl can be run on {', '.join(names) or 'no server: none uses it'}")

@@ -8,7 +8,7 @@ from handyrep.plugins.handyrepplugin import handyrepplugin
 _MAY = "select pg_is_in_recovery() as in_recovery, has_function_privilege('pg_promote(boolean, integer)', 'execute') as may"
 
 
-class promote_sql(handyrepplugin):  # noqa: N801 - named like the others
+class promote_sql(handyrepplugin):
     """Promotes with pg_promote(wait := false), without waiting: HandyRep looks by itself whether it happened.
 
     Does: one SELECT pg_promote.
@@ -40,5 +40,7 @@ class promote_sql(handyrepplugin):  # noqa: N801 - named like the others
             except (DatabaseError, NoAnswerError) as error:
                 return self.fail(str(error))
             if not row["may"]:
-                return self.fail(f"{name}: handyrep_user may not execute pg_promote: GRANT EXECUTE ON FUNCTION pg_promote TO it")
+                return self.fail(
+                    f"{name}: handyrep_user may not execute pg_promote: GRANT EXECUTE ON FUNCTION pg_promote TO it"
+                )
         return self.success(f"pg_promote may be called on {', '.join(names) or 'no server: none uses it'}")

@@ -34,7 +34,7 @@ data=$1
 """
 
 
-class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
+class rejoin_rewind(handyrepplugin):
     """Makes a former master a replica of the new one.
 
     Does: proves with fence_stop that it is stopped; compares its last WAL with where the new master's timeline began. When it wrote
@@ -61,7 +61,9 @@ class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
             if parted:
                 problem = await self._rewound(self.server(servername), newmaster)
                 if problem:
-                    return self.fail(f"{problem}. {servername} stays stopped; next: handyrep clone {servername} --reclone")
+                    return self.fail(
+                        f"{problem}. {servername} stays stopped; next: handyrep clone {servername} --reclone"
+                    )
             return await self._started(servername, newmaster, parted=parted)
         except DatabaseError as error:
             return self.fail(f"{newmaster} could not be asked: {error.what}")
@@ -70,10 +72,12 @@ class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
 
     async def _has_parted(self, servername: str, newmaster: str, last_lsn: str) -> bool:
         """Whether the former master may have written anything that the new master does not have."""
-        ours = await self.run_as_postgres(servername, "test", "-e", f"{self.server(servername).pgdata}/handyrep.rewinding")
+        ours = await self.run_as_postgres(
+            servername, "test", "-e", f"{self.server(servername).pgdata}/handyrep.rewinding"
+        )
         rows = await self.query(newmaster, _FORK, login=Login.SUPERUSER)
         last = rows[0]["history"].strip().splitlines()[-1].split() if rows else []
-        if ours.exit_status == 0 or not last_lsn or len(last) < 2:  # noqa: PLR2004 - timeline and LSN
+        if ours.exit_status == 0 or not last_lsn or len(last) < 2:
             return True
         return Lsn.parse(last_lsn) > Lsn.parse(last[1])
 
@@ -87,7 +91,13 @@ class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
         secret = self.settings.passwords.superuser_pass
         target = make_conninfo("", host=source.client_address, port=source.port, user=user, dbname="postgres")
         file = config_file(server)
-        rewind = (program, "-D", server.pgdata, f"--source-server={target}", *((f"--config-file={file}",) if file else ()))
+        rewind = (
+            program,
+            "-D",
+            server.pgdata,
+            f"--source-server={target}",
+            *((f"--config-file={file}",) if file else ()),
+        )
         kept = f"{server.pgdata.rstrip('/')}.handyrep-kept-{self.cluster.epoch}-{server.name}"
         argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", "sh", "-c", _REWIND, "rewind", server.pgdata, kept, *rewind)
         stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
@@ -105,10 +115,16 @@ class rejoin_rewind(handyrepplugin):  # noqa: N801 - named like the others
             return self.fail(f"its settings could not be written: {last_words(ran)}")
         arguments = {"servername": servername, "runmode": "start"}
         started = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
-        how = "after pg_rewind; its own WAL is kept beside pgdata" if parted else "without pg_rewind: it had written nothing more"
+        how = (
+            "after pg_rewind; its own WAL is kept beside pgdata"
+            if parted
+            else "without pg_rewind: it had written nothing more"
+        )
         if started.outcome is Outcome.SUCCESS:
             return self.success(f"{servername} was started as a replica of {newmaster}, {how}", rewound=parted)
-        return self.uncertain(f"{servername} was made a replica of {newmaster}, {how}, and starting it: {started.details}")
+        return self.uncertain(
+            f"{servername} was made a replica of {newmaster}, {how}, and starting it: {started.details}"
+        )
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when pg_rewind is not on a server."""

@@ -14,7 +14,7 @@ from (select 1) as always left join pg_stat_replication on true
 """
 
 
-class replication_mb_lag_93(handyrepplugin):  # noqa: N801 - the seed's name
+class replication_mb_lag_93(handyrepplugin):
     """Lag in MB (1 MB = 1048576 bytes) from pg_stat_replication on the master.
 
     Does: one SELECT on the master. Returns lag (float, not yet replayed) and replicating. (2014's worked with 9.3 only; this with 13-18.)
@@ -38,9 +38,15 @@ class replication_mb_lag_93(handyrepplugin):  # noqa: N801 - the seed's name
         except NoAnswerError as error:
             return self.fail(f"master {master.name}: {nothing_known(error)}")
         if not rows[0]["may_look"]:
-            return self.fail("handyrep_user may not read pg_stat_replication: GRANT pg_monitor to it. Whether replicas replicate is not known")
+            return self.fail(
+                "handyrep_user may not read pg_stat_replication: GRANT pg_monitor to it. Whether replicas replicate is not known"
+            )
         mine = [row for row in rows if row["application_name"] == replica.name]
-        mine = mine or [row for row in rows if row["client_addr"] and row["client_addr"] in (replica.hostname, replica.client_address)]
+        mine = mine or [
+            row
+            for row in rows
+            if row["client_addr"] and row["client_addr"] in (replica.hostname, replica.client_address)
+        ]
         return self._meaning(mine)
 
     def _meaning(self, rows: list[Row]) -> Result:

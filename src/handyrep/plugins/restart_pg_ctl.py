@@ -33,7 +33,7 @@ class Runmode(enum.StrEnum):
     STATUS = "status"
 
 
-class restart_pg_ctl(handyrepplugin):  # noqa: N801 - the seed's name
+class restart_pg_ctl(handyrepplugin):
     """Changes PostgreSQL's running state with pg_ctl, as the account that owns pgdata.
 
     Does: start, stop (mode fast, as pg_ctl's default), faststop (mode immediate is never used here: it is the fence's), restart, reload, status.
@@ -114,7 +114,10 @@ class restart_pg_ctl(handyrepplugin):  # noqa: N801 - the seed's name
             return self.success(f"{runmode} done", running=wanted)
         if running is None:
             return self.uncertain(f"{runmode} was ordered, and whether PostgreSQL runs cannot be told: {after.details}")
-        return self.fail(f"{runmode} was ordered, and PostgreSQL {'still runs' if running else 'does not run'}: {words}", running=running)
+        return self.fail(
+            f"{runmode} was ordered, and PostgreSQL {'still runs' if running else 'does not run'}: {words}",
+            running=running,
+        )
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when pg_ctl cannot tell the status on a server concerned."""

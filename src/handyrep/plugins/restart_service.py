@@ -26,7 +26,7 @@ service "$name" status >/dev/null 2>&1; echo "Service=$?"
 SYSV_RUNNING, SYSV_NOT_RUNNING = "0", "3"
 
 
-class restart_service(handyrepplugin):  # noqa: N801 - the seed's name
+class restart_service(handyrepplugin):
     """Changes PostgreSQL's running state through the host's service manager, as root.
 
     Does: systemctl VERB service_name where systemd runs the host, else service service_name VERB. stop and faststop are the same: the unit decides.
@@ -96,11 +96,12 @@ class restart_service(handyrepplugin):  # noqa: N801 - the seed's name
         if active in ("active", "reloading") and has_process:
             return self.success("the unit is active", running=True)
         if active == "active":
-            return self.fail(f"{self.service_name} is active without a process: it is an umbrella unit; name the instance, such as postgresql@15-main")
+            return self.fail(
+                f"{self.service_name} is active without a process: it is an umbrella unit; name the instance, such as postgresql@15-main"
+            )
         if active in ("inactive", "failed"):
             return self.fail(f"the unit is {active}", running=False)
         return self.fail(f"the unit is {active}")
-
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when the status cannot be told, or root cannot be had, on a server concerned."""

@@ -6,7 +6,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugins.handyrepplugin import handyrepplugin
 
 
-class select_replica_priority(handyrepplugin):  # noqa: N801 - the seed's name
+class select_replica_priority(handyrepplugin):
     """Orders replicas: healthy before lagged, then by failover_priority (lower first), then by name.
 
     Does: returns a list of names; empty when no replica is healthy or lagged.

@@ -4,7 +4,7 @@ from handyrep.model.result import Result
 from handyrep.plugins.handyrepplugin import handyrepplugin
 
 
-class successplugin(handyrepplugin):  # noqa: N801 - the seed's name
+class successplugin(handyrepplugin):
     """Always succeeds. For trying things out, and where nothing needs to be done.
 
     Does: nothing.

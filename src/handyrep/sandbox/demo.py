@@ -56,10 +56,18 @@ failover_priority = {priority}
 
 def main() -> None:
     """Entry point of the demo. Ends with 0 only if the failover worked and no acknowledged row was lost."""
-    parser = argparse.ArgumentParser(prog="make demo", description="Watch a PostgreSQL master die and a replica take over.")
+    parser = argparse.ArgumentParser(
+        prog="make demo", description="Watch a PostgreSQL master die and a replica take over."
+    )
     parser.add_argument("--once", action="store_true", help="one failover, then end")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end and nothing else")
-    parser.add_argument("--port", type=int, action="append", help=f"ports of the {len(NAMES)} servers (give it {len(NAMES)} times)", default=[])
+    parser.add_argument(
+        "--port",
+        type=int,
+        action="append",
+        help=f"ports of the {len(NAMES)} servers (give it {len(NAMES)} times)",
+        default=[],
+    )
     options = parser.parse_args()
     if options.port and len(options.port) != len(NAMES):
         parser.error(f"--port is given {len(NAMES)} times or not at all")
@@ -112,7 +120,9 @@ class Story:
 
     async def tell(self, servers: Servers, *, once: bool) -> dict[str, Any]:
         """The whole story; returns the report."""
-        self.say(f"Building a strictly synchronous cluster on loopback: master {NAMES[0]}, replicas {NAMES[1]} and {NAMES[2]} …")
+        self.say(
+            f"Building a strictly synchronous cluster on loopback: master {NAMES[0]}, replicas {NAMES[1]} and {NAMES[2]} …"
+        )
         await asyncio.to_thread(servers.create)
         conf = _write_conf(servers)
         async with running(conf, also_tell=self) as on:
@@ -126,15 +136,19 @@ class Story:
 
     async def _one_failover(self, on: Running, servers: Servers, writer: Writer) -> dict[str, Any]:
         await _until(lambda: on.engine.cluster.status.health is Health.HEALTHY, "HandyRep to see the cluster healthy")
-        await _until(lambda: len(writer.acknowledged) > 300, "the client to write")  # noqa: PLR2004 - enough to be worth losing
-        self.say(f"All is well: {len(writer.acknowledged)} rows written. Now the postmaster of {NAMES[0]} is killed with kill -9.")
+        await _until(lambda: len(writer.acknowledged) > 300, "the client to write")
+        self.say(
+            f"All is well: {len(writer.acknowledged)} rows written. Now the postmaster of {NAMES[0]} is killed with kill -9."
+        )
         writer.forget_gaps()
         before = len(writer.acknowledged)
         servers.kill_postmaster(NAMES[0])
-        await _until(lambda: on.engine.cluster.master is not None and on.engine.cluster.master.name != NAMES[0], "a new master")
+        await _until(
+            lambda: on.engine.cluster.master is not None and on.engine.cluster.master.name != NAMES[0], "a new master"
+        )
         master = on.engine.cluster.master
         new_master = master.name if master is not None else ""
-        await _until(lambda: len(writer.acknowledged) > before + 200, "the client to write again")  # noqa: PLR2004
+        await _until(lambda: len(writer.acknowledged) > before + 200, "the client to write again")
         downtime_s = writer.longest_gap_s
         await _until(lambda: on.engine.journal.open_run() is None, "the failover to be closed")
         rejoined = await self._bring_back(on, NAMES[0])
@@ -166,7 +180,9 @@ class Story:
         )
 
     async def _stay(self, conf: Path) -> None:
-        self.say(f"The cluster stays up until Ctrl-C. Look at it from another terminal:\n  {_command()} -c {conf} status")
+        self.say(
+            f"The cluster stays up until Ctrl-C. Look at it from another terminal:\n  {_command()} -c {conf} status"
+        )
         await asyncio.Event().wait()
 
 
@@ -184,14 +200,16 @@ def _write_conf(servers: Servers) -> Path:
         for number, name in enumerate(NAMES)
     ]  # fmt: skip
     conf = servers.folder / "handyrep.conf"
-    text = _CONF.format(folder=servers.folder, account=servers.account, bin_dir=servers.bin_dir, servers="".join(sections))
+    text = _CONF.format(
+        folder=servers.folder, account=servers.account, bin_dir=servers.bin_dir, servers="".join(sections)
+    )
     conf.write_text(text, encoding="utf-8")
     conf.chmod(0o600)
     return conf
 
 
 @contextlib.contextmanager
-def _background(coroutine: Any) -> Any:  # noqa: ANN401 - any coroutine
+def _background(coroutine: Any) -> Any:
     task = asyncio.ensure_future(coroutine)
     try:
         yield
@@ -199,7 +217,7 @@ def _background(coroutine: Any) -> Any:  # noqa: ANN401 - any coroutine
         task.cancel()
 
 
-async def _until(holds: Any, what: str) -> None:  # noqa: ANN401 - a condition without arguments
+async def _until(holds: Any, what: str) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not holds():

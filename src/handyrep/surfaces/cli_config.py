@@ -51,7 +51,11 @@ def show(
         return
     found = rows(loaded.settings, loaded.origins)
     if as_json:
-        typer.echo(json.dumps([{"section": r.section, "key": r.key, "value": r.value, "origin": r.origin} for r in found], indent=2))
+        typer.echo(
+            json.dumps(
+                [{"section": r.section, "key": r.key, "value": r.value, "origin": r.origin} for r in found], indent=2
+            )
+        )
         return
     table = Table("section", "directive", "value", "from", box=None)
     for row in found:

@@ -39,7 +39,9 @@ def new(
     where = folder or _plugins_dir()
     for file in write_skeleton(name, kind, where):
         typer.echo(f"wrote {file}")
-    typer.echo(f"Next: fill in run() and test(), set {KINDS[kind].directive} = {name}, then: handyrep plugin test {name}")
+    typer.echo(
+        f"Next: fill in run() and test(), set {KINDS[kind].directive} = {name}, then: handyrep plugin test {name}"
+    )
 
 
 @app.command("list")
@@ -95,5 +97,7 @@ def _plugins_dir() -> Path:
     loaded, _ = load_checked(_Chosen.conf)
     folder = loaded.settings.handyrep.plugins_dir if loaded.settings else ""
     if not folder:
-        raise RefusedError("no folder for the plugin is known", remedy="Set plugins_dir in [handyrep], or give --folder.")
+        raise RefusedError(
+            "no folder for the plugin is known", remedy="Set plugins_dir in [handyrep], or give --folder."
+        )
     return Path(folder)

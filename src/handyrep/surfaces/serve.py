@@ -20,8 +20,15 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
         at = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "kind": getattr(record, "kind", record.name), "text": record.getMessage()}
-        return json.dumps({**line, **({"facts": facts} if (facts := getattr(record, "facts", None)) else {})}, default=str)
+        line = {
+            "at": at,
+            "level": record.levelname.lower(),
+            "kind": getattr(record, "kind", record.name),
+            "text": record.getMessage(),
+        }
+        return json.dumps(
+            {**line, **({"facts": facts} if (facts := getattr(record, "facts", None)) else {})}, default=str
+        )
 
 
 def log_to(file: str, *, verbose: bool) -> None:

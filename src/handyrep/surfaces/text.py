@@ -10,7 +10,14 @@ from rich.text import Text
 
 from handyrep.model.result import RD
 
-_COLOURS = {"healthy": "green", "lagged": "yellow", "warning": "yellow", "unavailable": "red", "down": "red", "unknown": "dim"}
+_COLOURS = {
+    "healthy": "green",
+    "lagged": "yellow",
+    "warning": "yellow",
+    "unavailable": "red",
+    "down": "red",
+    "unknown": "dim",
+}
 
 
 @functools.cache
@@ -57,7 +64,9 @@ def _servers(servers: dict[str, Any]) -> None:
         lag = "" if server["lag"] is None else f"{server['lag']:g}"
         since = (server["status_ts"] or "")[:19].replace("T", " ")
         why = Text(_plain(server["status_message"]))
-        table.add_row(escape(name), escape(server["role"]), Text(status, style=_COLOURS.get(status, "dim")), lag, since, why)
+        table.add_row(
+            escape(name), escape(server["role"]), Text(status, style=_COLOURS.get(status, "dim")), lag, since, why
+        )
     console().print(table)
 
 

@@ -1,0 +1,113 @@
+"""A real sshd on loopback with its own host key, and a key that may log in as the account that runs the tests."""
+
+import contextlib
+import dataclasses
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from handyrep.model.server import Server
+from tests.adapters.ports import free_port, wait_for
+
+ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name
+_PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
+
+
+@dataclasses.dataclass
+class Sshd:
+    """A running one."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def known_hosts(self) -> Path:
+        """Where its host key stands."""
+        return self.folder / "known_hosts"
+
+    def server(self, name: str = "one", **changes: object) -> Server:
+        """A server that is reached through it."""
+        settings: dict[str, object] = {
+            "name": name,
+            "hostname": "127.0.0.1",
+            "ssh_port": self.port,
+            "ssh_user": ACCOUNT,
+            "ssh_key": str(self.folder / "id"),
+            "known_hosts": str(self.known_hosts),
+            **changes,
+        }
+        return Server(**settings)  # type: ignore[arg-type]
+
+    def sessions(self) -> list[int]:
+        """The processes of its connections."""
+        listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def cut_all(self) -> None:
+        """End its connections the hard way."""
+        for pid in self.sessions():
+            _signal_tree(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it and its connections."""
+        self.cut_all()
+        self.process.kill()
+        self.process.wait()
+
+
+def make_key(path: Path) -> None:
+    """A new key pair."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+
+
+@contextlib.contextmanager
+def running_sshd(folder: Path) -> Iterator[Sshd]:
+    """Started in that folder, which is its own; stopped at the end."""
+    make_key(folder / "host")
+    make_key(folder / "id")
+    shutil.copy(folder / "id.pub", folder / "authorized_keys")
+    (folder / "authorized_keys").chmod(0o600)
+    port = free_port()
+    _write_configuration(folder, port)
+    kind, key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    command = [_PROGRAM, "-D", "-e", "-f", str(folder / "sshd_config")]
+    with (folder / "log").open("wb") as log:
+        sshd = Sshd(folder, port, subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL))
+    try:
+        wait_for(port)
+        yield sshd
+    finally:
+        sshd.stop()
+
+
+def _write_configuration(folder: Path, port: int) -> None:
+    lines = [
+        f"Port {port}",
+        "ListenAddress 127.0.0.1",
+        f"HostKey {folder / 'host'}",
+        f"AuthorizedKeysFile {folder / 'authorized_keys'}",
+        f"PidFile {folder / 'pid'}",
+        "UsePAM no",
+        "StrictModes no",
+        "PermitRootLogin yes",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "MaxStartups 100",
+    ]
+    (folder / "sshd_config").write_text("\n".join(lines) + "\n")
+
+
+def _signal_tree(pid: int, number: int) -> None:
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    for child in listed.stdout.split():
+        _signal_tree(int(child), number)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
