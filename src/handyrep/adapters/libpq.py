@@ -27,7 +27,7 @@ _CONNECT_S = 60
 """Only so that libpq ends at all when nobody waits any more: the deadline of the call is what counts."""
 _MAX_TEXT = 500
 
-_SERVERS_OWN = re.compile(r"(?:^|failed: )[^\s:]+:  (?P<message>.+)", re.MULTILINE)
+_SERVERS_OWN = re.compile(r"(?:^|failed: )[^\s:]+:  (?P<message>(?s:.+))", re.MULTILINE)
 """How an error that PostgreSQL itself sent looks in libpq's text: 'SEVERITY:  message', with two spaces.
 
 libpq keeps the SQLSTATE of a refused connection to itself, and the severity comes in the server's language. But libpq always puts

@@ -25,7 +25,7 @@ class _Finding:
 
 
 class Findings:
-    """Collects mistakes and warnings. After 200 of a kind, further ones are only counted."""
+    """Collects mistakes and warnings. After 200 of a kind, further ones are not kept."""
 
     def __init__(self) -> None:
         self._problems: list[_Finding] = []
@@ -34,11 +34,16 @@ class Findings:
 
     def problem(self, place: Place, key: str, what: str, line: int | None, known: Iterable[str] = ()) -> None:
         """A mistake. `what` completes the sentence that begins with the place; `known`: names that could be meant."""
-        self._add(self._problems, place, key, what, line, known)
+        if len(self._problems) < _MOST:
+            sentence = _worded(place, key, what) + hint(key or "".join(place[-1:]), known)
+            self._problems.append(_Finding(line, sentence))
+        else:
+            self._left_out += 1
 
     def warning(self, place: Place, key: str, what: str, line: int | None) -> None:
         """Something that is taken, but that a person should know of."""
-        self._add(self._warnings, place, key, what, line, ())
+        if len(self._warnings) < _MOST:
+            self._warnings.append(_Finding(line, _worded(place, key, what)))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -51,15 +56,10 @@ class Findings:
         """Every warning as one sentence, first lines first."""
         return _sorted(self._warnings)
 
-    def _add(
-        self, to: list[_Finding], place: Place, key: str, what: str, line: int | None, known: Iterable[str]
-    ) -> None:
-        if len(to) >= _MOST:
-            self._left_out += to is self._problems
-            return
-        names = tuple(name[:_LONGEST_NAME] for name in (*place, key))
-        sentence = printable(" ".join((*shown_place(names[:-1]), names[-1], what)).replace("  ", " ").strip())
-        to.append(_Finding(line, sentence + hint(key or "".join(place[-1:]), known)))
+
+def _worded(place: Place, key: str, what: str) -> str:
+    *headings, name = (part[:_LONGEST_NAME] for part in (*place, key))
+    return printable(" ".join(part for part in (*shown_place(tuple(headings)), name, what) if part))
 
 
 def shown_place(place: Place) -> tuple[str, ...]:

@@ -23,9 +23,7 @@ _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
-    """`settings` is None when there are problems. `origins`: where each effective value came from, by (section, key);
-    the section of a server is 'servers.NAME'.
-    """
+    """What came of a reading. `settings` is None when there are problems; every finding is one sentence."""
 
     settings: Settings | None
     problems: tuple[str, ...]

@@ -172,8 +172,9 @@ class ExtraCommand:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration. `source` is its file. `plugins` holds each plugin's section as text, which the plugin
-    checks; it is left out of repr() since only the plugin knows which of its options are secret.
+    """The whole configuration. `source` is its file; `plugins` holds each plugin's section as text, for the plugin to check.
+
+    `plugins` is left out of repr(): only a plugin knows which of its options are secret.
     """
 
     source: str = ""

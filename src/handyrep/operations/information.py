@@ -9,6 +9,7 @@ from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.result import Result, fail, success
 from handyrep.operations.declare import Running, operation
+from handyrep.plugin_api.check import uses
 
 CheckType = Literal["cached", "poll", "verify"]
 
@@ -162,8 +163,6 @@ async def explain(on: Running) -> Result:
 @operation("Information", changes=False)
 async def doctor(on: Running) -> Result:
     """Ask every configured plugin whether it could do its work on every server it concerns."""
-    from handyrep.plugin_api.check import uses
-
     findings = []
     for kind, name in dict.fromkeys((kind, name) for _, kind, name in uses(on.engine.settings)):
         result = await on.engine.hands.use(kind, "test", name=name)

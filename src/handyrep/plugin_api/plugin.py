@@ -38,7 +38,7 @@ class Plugin:
 
     @property
     def memory(self) -> dict[str, Any]:
-        """This plugin's own between calls."""
+        """What the plugin keeps for itself between calls."""
         return self.call.memory
 
     def server(self, servername: str) -> Server:

@@ -1,0 +1,52 @@
+# HandyRep. `make help` lists everything; nothing here needs anything but python3 (3.11 or newer) and make.
+
+VENV   ?= .venv
+PYTHON ?= python3
+PY     := $(VENV)/bin/python
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix docs mutants bench clean system
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## Watch a real PostgreSQL master die and a replica take over (ARGS="--once --json")
+	@$(PY) -m handyrep.sandbox $(ARGS)
+
+test: system $(VENV)/.dev ## Everything: format, lint, types, layers, house rules, all tests with the lab (as root)
+	@VENV=$(VENV) scripts/check.sh
+
+check: $(VENV)/.dev ## The same without the lab; needs no root
+	@VENV=$(VENV) scripts/check.sh -m "not lab and not root"
+
+fix: $(VENV)/.dev ## Format the code and repair what the linter can repair
+	@$(VENV)/bin/ruff check --fix -q src tests scripts bench; $(VENV)/bin/ruff format -q src tests scripts bench
+
+docs: $(VENV)/.dev ## Make the generated pages and the sample configuration again
+	@$(PY) scripts/make_docs.py
+
+mutants: $(VENV)/.dev ## Put old faults back, one by one, and see a test catch each
+	@$(PY) scripts/mutants.py $(ARGS)
+
+bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json)
+	@$(PY) -m bench.failover $(ARGS)
+
+system: ## Install the Debian packages that the lab needs, when root and they are missing
+	@scripts/system_packages.sh
+
+clean: ## Remove the environment and everything that can be made again
+	@rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+
+$(VENV)/bin/python:
+	@scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	@echo "Preparing the environment in $(VENV) …"
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	@echo "Preparing the environment in $(VENV) …"
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[dev,demo]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Format, lint, types, layers, then all tests with coverage. Arguments go to pytest. Stops at the first thing that is not in order.
+set -eu
+bin=${VENV:-.venv}/bin
+say() { printf '\n== %s\n' "$1"; }
+say format; "$bin/ruff" format --check -q src tests scripts bench && echo "in order"
+say lint; "$bin/ruff" check -q src tests scripts bench && echo "in order"
+say types; "$bin/mypy"
+say layers; "$bin/lint-imports" --no-logo 2>/dev/null || "$bin/lint-imports"
+say tests
+"$bin/python" -m pytest --cov --cov-report= "$@"
+say coverage
+"$bin/python" -m coverage report --skip-covered --sort=cover | tail -n 25
+"$bin/python" -m coverage report --include='*/handyrep/decide/*' --fail-under=100 >/dev/null || { echo "decide/ is not covered to 100 %"; exit 1; }
