@@ -266,7 +266,7 @@ class Directive(Generic[T]):
         return self.type.parse_list(tuple(given))
 
 
-def directive(kind: Type[T], default: T | None, help: str) -> Any:  # noqa: A002, ANN401 - as dataclasses.field does
+def directive(kind: Type[T], default: T | None, help: str) -> Any:  # noqa: A002 - as dataclasses.field does
     """A dataclass field that is a directive of handyrep.conf."""
     return dataclasses.field(default=default, metadata={"directive": Directive(kind, default, help)})
 

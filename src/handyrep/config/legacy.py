@@ -34,7 +34,6 @@ _SERVER_WORDS = MappingProxyType(
         "clone_parameters": "options of a plugin stand in its own [plugins] section",
         "archive_mode": "HandyRep reads it from the server",
         "streaming": "every replica streams",
-        "recovery_template": "PostgreSQL 12 and later have no recovery.conf",
     }
 )
 GONE: Mapping[Directive, str] = MappingProxyType(
@@ -85,9 +84,14 @@ def _modernize(result: Sections, place: Place, line: Line, findings: Findings) -
         _warn(findings, place, line, "means nothing any more and is ignored: connection_failover_method says it")
     elif directive in RENAMED:
         _move(result, place, line, RENAMED[directive], findings)
-    elif line.key == "replica_conf" and _bare(line).endswith("recovery.conf"):
+    elif _speaks_of_recovery_conf(line):
         result[place].lines[line.key] = dataclasses.replace(line, text="")
-        _warn(findings, place, line, "is ignored: PostgreSQL 12 and later refuse to start with a recovery.conf")
+        _warn(
+            findings,
+            place,
+            line,
+            "is ignored: PostgreSQL 12 and later have no recovery.conf, and refuse to start with one",
+        )
     elif _bare(line) in NEVER_THERE and line.key.endswith(("_method", "_methods", "command")):
         meant = NEVER_THERE[_bare(line)]
         result[place].lines[line.key] = dataclasses.replace(line, text=meant, said=_bare(line))
@@ -105,6 +109,12 @@ def _move(result: Sections, place: Place, line: Line, today: Directive, findings
     else:
         _warn(findings, place, line, f"is called {named} today")
         there[key] = dataclasses.replace(line, key=key, said=line.key)
+
+
+def _speaks_of_recovery_conf(line: Line) -> bool:
+    if line.key == "recovery_template":
+        return bool(_bare(line))
+    return line.key == "replica_conf" and _bare(line).endswith("recovery.conf")
 
 
 def _bare(line: Line) -> str:

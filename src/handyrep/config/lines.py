@@ -8,7 +8,7 @@ list with an open quote, and shows the whole line (a password, maybe) in its mes
 import dataclasses
 import re
 
-from configobj import ConfigObj, ConfigObjError  # type: ignore[import-untyped] # it ships no types
+from configobj import ConfigObj, ConfigObjError
 
 from handyrep.config.findings import Findings, Place
 

@@ -85,5 +85,3 @@ def _text_of(file: Path) -> tuple[str, str, int]:
     except (OSError, ValueError) as error:
         return "", f"{file} cannot be read: {getattr(error, 'strerror', None) or error}", 0
     return text, f"{file} is not text: it contains zero bytes" if "\0" in text else "", mode
-
-

@@ -111,15 +111,15 @@ class FailoverSettings:
     recovery_retries: int = directive(
         integer(1, 10000), 60, "how often HandyRep looks, once a second, whether something it ordered has happened"
     )
-    start_timeout: float = directive(_long_timeout, 60.0, "longest time that starting, stopping or re-pointing may take")
+    start_timeout: float = directive(
+        _long_timeout, 60.0, "longest time that starting, stopping or re-pointing may take"
+    )
     fence_timeout: float = directive(_long_timeout, 60.0, "longest time that one fence may take")
     promote_timeout: float = directive(
         _long_timeout, 60.0, "longest time that ordering a promotion may take; looking whether it happened has no end"
     )
     clone_timeout: float = directive(_long_timeout, 86400.0, "longest time that a clone or a rewind may take")
-    selection_method: str = directive(
-        word, "select_replica_priority", "plugin that orders the replicas for a failover"
-    )
+    selection_method: str = directive(word, "select_replica_priority", "plugin that orders the replicas for a failover")
     inspect_method: str = directive(
         word, "inspect_postgres", "plugin that asks a PostgreSQL what it is and where it stands"
     )
@@ -130,9 +130,7 @@ class FailoverSettings:
     follow_method: str = directive(word, "follow_conninfo", "plugin that points a replica at another master")
     rejoin_method: str = directive(word, "rejoin_rewind", "plugin that brings a former master back as a replica")
     remaster: bool = directive(boolean, _ON, "point the other replicas at the new master after a failover")
-    restart_master: bool = directive(
-        boolean, _OFF, "try once to start a stopped master in place before failing over"
-    )
+    restart_master: bool = directive(boolean, _OFF, "try once to start a stopped master in place before failing over")
     connection_failover_method: str = directive(
         word, "", "plugin that points the connection proxies at the new master; blank: there are none"
     )

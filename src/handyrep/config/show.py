@@ -41,12 +41,14 @@ def _rows(settings: Settings, origins: Origins) -> Iterator[Shown]:
             yield Shown(f"plugins.{name}", key, _option(key, value), origins.get((f"plugins.{name}", key), "file"))
 
 
-def _of(section: str, values: Any, origins: Origins) -> Iterator[Shown]:  # noqa: ANN401 - one of our settings classes
+def _of(section: str, values: Any, origins: Origins) -> Iterator[Shown]:
     for key, directive in directives_of(type(values)).items():
-        yield Shown(section, key, _text(directive.type.show, getattr(values, key)), origins.get((section, key), "default"))
+        yield Shown(
+            section, key, _text(directive.type.show, getattr(values, key)), origins.get((section, key), "default")
+        )
 
 
-def _text(show: Any, value: object) -> str:  # noqa: ANN401 - the function that fits the value
+def _text(show: Any, value: object) -> str:
     if isinstance(value, Secret):
         return _HIDDEN
     return "" if value is None else str(show(value))

@@ -37,7 +37,7 @@ class Values:
 
     def names_in(self, section: str) -> tuple[str, ...]:
         """The [[names]] of a section, in the order of the file."""
-        return tuple(place[1] for place in self._by_place if len(place) == 2 and place[0] == section)  # noqa: PLR2004
+        return tuple(place[1] for place in self._by_place if len(place) == 2 and place[0] == section)
 
     def given(self, place: Place, key: str) -> Line | None:
         """The line that sets a directive of this section; None when it is left to a default."""
@@ -51,7 +51,9 @@ class Values:
     @property
     def holds_passwords(self) -> bool:
         """Whether a password itself stands in the file, not only where to find it."""
-        lines = (self.given(("passwords",), key) for key, value in self.of("passwords").items() if isinstance(value, Secret))
+        lines = (
+            self.given(("passwords",), key) for key, value in self.of("passwords").items() if isinstance(value, Secret)
+        )
         return any(line is not None and not line.text.strip("'\"").startswith(("env:", "file:")) for line in lines)
 
     def _read(self, place: Place, section: Section) -> None:
@@ -166,7 +168,11 @@ def _required(place: Place, values: Mapping[str, Any], defaults: Mapping[str, An
 
 def _homes(key: str) -> str:
     """The sections where such a directive would be right, for people."""
-    flat = [f"[{name}]" for name, declared in SECTIONS.items() if declared is not ServerDefaults and key in directives_of(declared)]
+    flat = [
+        f"[{name}]"
+        for name, declared in SECTIONS.items()
+        if declared is not ServerDefaults and key in directives_of(declared)
+    ]
     if key in directives_of(Server):
         flat.append("[servers] [[name]]" + (" or [server_defaults]" if key in directives_of(ServerDefaults) else ""))
     return " or ".join(flat)
