@@ -67,7 +67,7 @@ class Assembly:
         self._note(("servers", name), Server, origins)
         return Server(name=name, **{**shared, **self._values.of("servers", name)})
 
-    def _plugin(self, name: str) -> Mapping[str, str | list[str]]:
+    def _plugin(self, name: str) -> Mapping[str, str | tuple[str, ...]]:
         options = self._values.of("plugins", name)
         for key in options:
             self._origins[f"plugins.{name}", key] = self._origin(("plugins", name), key, DEFAULT)

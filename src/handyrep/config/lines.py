@@ -34,11 +34,11 @@ class Line:
     said: str = ""
 
     @property
-    def value(self) -> str | list[str]:
+    def value(self) -> str | tuple[str, ...]:
         """What ConfigObj makes of it. Raises ConfigObjError for what the outline should have refused."""
         parsed = ConfigObj(f"k = {self.text}".split("\n"), interpolation=False, list_values=True)
         value = parsed["k"]
-        return value if isinstance(value, str) else [str(part) for part in value]
+        return value if isinstance(value, str) else tuple(str(part) for part in value)
 
     @property
     def origin(self) -> str:
@@ -151,7 +151,7 @@ class Outline:
         self._findings.problem(self._here, key, what, number)
 
 
-def readable(line: Line, place: Place, findings: Findings) -> str | list[str] | None:
+def readable(line: Line, place: Place, findings: Findings) -> str | tuple[str, ...] | None:
     """The value of a line; None, and a finding, where ConfigObj refuses it."""
     try:
         return line.value

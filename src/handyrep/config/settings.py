@@ -182,7 +182,7 @@ class Settings:
     extra_failover_commands: tuple[ExtraCommand, ...] = ()
     archive: ArchiveSettings = ArchiveSettings()
     servers: tuple[Server, ...] = ()
-    plugins: Mapping[str, Mapping[str, str | list[str]]] = dataclasses.field(
+    plugins: Mapping[str, Mapping[str, str | tuple[str, ...]]] = dataclasses.field(
         default_factory=lambda: MappingProxyType({}), repr=False
     )
 

@@ -54,7 +54,7 @@ def _text(show: Any, value: object) -> str:
     return "" if value is None else str(show(value))
 
 
-def _option(key: str, value: str | list[str]) -> str:
+def _option(key: str, value: str | tuple[str, ...]) -> str:
     """A plugin's option. Only the plugin knows which of them are secret, so whatever looks like one is hidden."""
     shown = value if isinstance(value, str) else ", ".join(value)
     return _HIDDEN if shown and (_SECRET_NAME.search(key) or _SECRET_VALUE.search(shown)) else shown

@@ -86,7 +86,7 @@ class Values:
         if value is None or (isinstance(value, str) and not value.strip()):
             return
         if isinstance(value, str) and "," in value and directive.type.parse_list is not None:
-            value = [value]  # it was quoted, or ConfigObj had split it
+            value = (value,)  # it was quoted, or ConfigObj had split it
         try:
             taken.setdefault(line.key, directive.parse(value))
         except ValueProblem as problem:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from handyrep.directives import Directive, Type, ValueProblem
 
 T = TypeVar("T")
-Raw = Mapping[str, str | list[str]]
+Raw = Mapping[str, str | list[str] | tuple[str, ...]]
 
 
 class Option(Generic[T]):
