@@ -1,0 +1,234 @@
+"""SSH itself: keys, connections that break, hosts that never answer, many at once."""
+
+import asyncio
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from handyrep.adapters.hosts import RealHosts
+from handyrep.adapters.ssh import MAX_SHELLS, SLOW_S, Target
+from handyrep.errors import HostKeyError, NoAnswerError
+from handyrep.model.server import Server
+from handyrep.ports import Command, RunAs
+from tests.adapters.silent import silent_server
+from tests.adapters.sshd import Sshd, make_key, running_sshd
+from tests.adapters.ways import DEADLINE_S, ran, real_hosts
+
+HELLO = Command(("echo", "hello"))
+NOISY = "command=\"echo noise; echo noise >&2; printf noise; eval \\\"$SSH_ORIGINAL_COMMAND\\\"\" "
+
+
+async def says_hello(hosts: RealHosts, server: Server, deadline_s: float = DEADLINE_S) -> bool:
+    """Whether a command works there."""
+    answer = await hosts.run(server, HELLO, deadline_s=deadline_s)
+    return (answer.exit_status, answer.stdout, answer.stderr) == (0, "hello\n", "")
+
+
+async def test_a_login_that_talks_is_not_listened_to(own_sshd: Sshd) -> None:
+    keys = own_sshd.folder / "authorized_keys"
+    keys.write_text(NOISY + keys.read_text())
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+
+
+async def test_one_connection_and_few_shells_serve_all(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        answers = await asyncio.gather(*(says_hello(hosts, own_sshd.server()) for _ in range(40)))
+        shells = await hosts.run_here(Command(("pgrep", "-c", "-P", str(own_sshd.sessions()[0]))), deadline_s=DEADLINE_S)
+        assert len(own_sshd.sessions()) == 1
+    assert all(answers)
+    assert 1 <= int(shells.stdout) <= MAX_SHELLS
+
+
+async def test_an_unknown_host_key_is_refused_and_not_added(own_sshd: Sshd, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    with pytest.raises(HostKeyError, match="unknown or has changed") as caught:
+        await ran(own_sshd.server(known_hosts=str(empty)), HELLO)
+    assert empty.read_text() == ""
+    assert str(empty) in str(caught.value)
+    assert "Accepted" not in (own_sshd.folder / "log").read_text()
+
+
+async def test_a_changed_host_key_is_refused(own_sshd: Sshd, tmp_path: Path) -> None:
+    make_key(tmp_path / "other")
+    kind, key = (tmp_path / "other.pub").read_text().split()[:2]
+    changed = tmp_path / "changed"
+    changed.write_text(f"[127.0.0.1]:{own_sshd.port} {kind} {key}\n")
+    with pytest.raises(HostKeyError):
+        await ran(own_sshd.server(known_hosts=str(changed)), HELLO)
+    assert "Accepted" not in (own_sshd.folder / "log").read_text()
+
+
+async def test_without_a_known_hosts_file_nothing_is_sent(own_sshd: Sshd, tmp_path: Path) -> None:
+    with pytest.raises(HostKeyError, match="no file"):
+        await ran(own_sshd.server(known_hosts=str(tmp_path / "missing")), HELLO)
+    assert own_sshd.sessions() == []
+
+
+async def test_a_known_hosts_file_that_is_rubbish_is_no_permission(own_sshd: Sshd, tmp_path: Path) -> None:
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(b"\xff\xfe not a key\n* ssh-ed25519 !!!\n")
+    with pytest.raises(NoAnswerError):
+        await ran(own_sshd.server(known_hosts=str(rubbish)), HELLO)
+    assert "Accepted" not in (own_sshd.folder / "log").read_text()
+
+
+async def test_a_wrong_login_key_is_no_answer(own_sshd: Sshd, tmp_path: Path) -> None:
+    make_key(tmp_path / "wrong")
+    with pytest.raises(NoAnswerError, match="SSH"):
+        await ran(own_sshd.server(ssh_key=str(tmp_path / "wrong")), HELLO)
+
+
+async def test_refusal_and_unknown_names_are_no_answer(sshd: Sshd) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(NoAnswerError):
+            await ran(sshd.server(ssh_port=held.getsockname()[1]), HELLO)
+    with pytest.raises(NoAnswerError):
+        await ran(sshd.server(ssh_host="no-such-host.invalid"), HELLO)
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 5000])
+async def test_a_host_that_says_nothing_sensible_stalls_nobody(sshd: Sshd, says: bytes) -> None:
+    async with silent_server(says) as port, real_hosts() as hosts:
+        started = time.monotonic()
+        silent = asyncio.create_task(hosts.run(sshd.server("silent", ssh_port=port), HELLO, deadline_s=1.0))
+        assert await says_hello(hosts, sshd.server("good"), deadline_s=5)
+        with pytest.raises(NoAnswerError) as caught:
+            await silent
+        assert time.monotonic() - started < 5
+        assert caught.value.server == "silent"
+
+
+async def test_after_a_cut_connection_the_next_command_connects_again(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+        own_sshd.cut_all()
+        await asyncio.sleep(0.2)
+        assert await says_hello(hosts, own_sshd.server())
+
+
+async def test_a_command_cut_off_in_the_middle_is_no_answer(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        running = asyncio.create_task(hosts.run(own_sshd.server(), Command(("sleep", "30")), deadline_s=20))
+        await asyncio.sleep(0.5)
+        own_sshd.cut_all()
+        with pytest.raises(NoAnswerError):
+            await running
+        assert await says_hello(hosts, own_sshd.server())
+
+
+async def test_a_held_shell_that_died_is_replaced(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        shell = await hosts.run(own_sshd.server(), Command(("sh", "-c", "echo $PPID")), deadline_s=DEADLINE_S)
+        await hosts.run_here(Command(("kill", "-KILL", shell.stdout.strip())), deadline_s=DEADLINE_S)
+        await asyncio.sleep(0.2)
+        assert await says_hello(hosts, own_sshd.server())
+        assert len(own_sshd.sessions()) == 1
+
+
+async def test_a_stopped_sshd_is_noticed_and_a_new_login_is_tried(own_sshd: Sshd) -> None:
+    """The connection looks whole, but nothing comes back: after the deadline it is not used again."""
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+        stopped = own_sshd.sessions()[0]
+        await hosts.run_here(Command(("kill", "-STOP", str(stopped))), deadline_s=DEADLINE_S)
+        children = await hosts.run_here(Command(("pkill", "-STOP", "-P", str(stopped))), deadline_s=DEADLINE_S)
+        assert children.exit_status == 0
+        with pytest.raises(NoAnswerError):
+            await says_hello(hosts, own_sshd.server(), deadline_s=0.5)
+        assert await says_hello(hosts, own_sshd.server())
+
+
+async def test_slow_commands_do_not_keep_a_quick_one_waiting(sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        server = sshd.server()
+        slow = [
+            asyncio.create_task(hosts.run(server, Command(("sleep", "4")), deadline_s=SLOW_S + 5)) for _ in range(MAX_SHELLS + 2)
+        ]
+        await asyncio.sleep(0.3)
+        assert await says_hello(hosts, server, deadline_s=2)
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_cancelled_command_does_not_disturb_others(sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        server = sshd.server()
+        other = asyncio.create_task(hosts.run(server, Command(("sh", "-c", "sleep 1; echo other")), deadline_s=DEADLINE_S))
+        cancelled = asyncio.create_task(hosts.run(server, Command(("sleep", "30")), deadline_s=DEADLINE_S))
+        await asyncio.sleep(0.4)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert (await other).stdout == "other\n"
+
+
+async def test_a_jump_host_is_gone_through_and_its_key_is_required(own_sshd: Sshd, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with running_sshd(inner) as behind:
+        for name in ("id", "id.pub", "authorized_keys"):
+            shutil.copy(own_sshd.folder / name, inner / name)
+        both = tmp_path / "both"
+        both.write_text(own_sshd.known_hosts.read_text() + behind.known_hosts.read_text())
+        jump = f"127.0.0.1:{own_sshd.port}"
+        async with real_hosts() as hosts:
+            assert await says_hello(hosts, behind.server(ssh_jump=jump, known_hosts=str(both)))
+            assert len(own_sshd.sessions()) == 1
+        await asyncio.sleep(0.3)
+        assert own_sshd.sessions() == []
+        with pytest.raises(HostKeyError, match="jump host"):
+            await ran(behind.server(ssh_jump=jump), HELLO)
+
+
+@pytest.mark.parametrize(
+    ("jump", "user", "address", "port"),
+    [
+        ("gate", "handyrep", "gate", 22),
+        ("me@gate:2222", "me", "gate", 2222),
+        ("[2001:db8::1]:2222", "handyrep", "2001:db8::1", 2222),
+        ("2001:db8::1", "handyrep", "2001:db8::1", 22),
+        ("me@[::1]", "me", "::1", 22),
+    ],
+)
+def test_forms_of_a_jump_host(jump: str, user: str, address: str, port: int) -> None:
+    target = Target.of(Server(name="a", hostname="a", ssh_jump=jump)).jump_target
+    assert target is not None
+    assert (target.user, target.address, target.port, target.jump) == (user, address, port, "")
+
+
+async def test_a_changed_definition_gets_another_connection(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+        with pytest.raises(NoAnswerError):
+            await hosts.run(own_sshd.server(ssh_port=1), HELLO, deadline_s=2)
+        await asyncio.sleep(0.3)
+        assert own_sshd.sessions() == []
+
+
+async def test_a_server_that_changed_its_role_keeps_its_connection(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server(role="replica"))
+        before = own_sshd.sessions()
+        assert await says_hello(hosts, own_sshd.server(role="master"))
+        assert own_sshd.sessions() == before
+
+
+async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+    await asyncio.sleep(0.3)
+    assert own_sshd.sessions() == []
+
+
+async def test_a_login_without_sudo_is_told_what_is_missing(sshd: Sshd) -> None:
+    """The account does not exist, so sudo refuses."""
+    server = sshd.server(postgres_os_user="nobody-of-that-name")
+    answer = await asyncio.gather(ran(server, Command(("true",), RunAs.POSTGRES)), return_exceptions=True)
+    assert isinstance(answer[0], NoAnswerError) or answer[0].exit_status == 127  # type: ignore[union-attr]
