@@ -69,6 +69,11 @@ class PostgreSQL:
             assert time.monotonic() < end, (self.folder / "log").read_text()
             time.sleep(0.05)
 
+    def send_signal(self, backend: int, number: signal.Signals) -> None:
+        """Send one of its processes a signal."""
+        assert (Path("/proc") / str(backend) / "comm").read_text().startswith("postgres")
+        os.kill(backend, number)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT fast, SIGQUIT immediate, SIGKILL with all its children."""
         process = self.process

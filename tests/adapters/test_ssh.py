@@ -15,7 +15,7 @@ from handyrep.model.server import Server
 from handyrep.ports import Command, RunAs
 from tests.adapters.silent import silent_server
 from tests.adapters.sshd import Sshd, make_key, running_sshd
-from tests.adapters.ways import DEADLINE_S, ran, real_hosts
+from tests.adapters.ways import DEADLINE_S, NEEDS_SUDO, ran, real_hosts
 
 HELLO = Command(("echo", "hello"))
 NOISY = "command=\"echo noise; echo noise >&2; printf noise; eval \\\"$SSH_ORIGINAL_COMMAND\\\"\" "
@@ -227,8 +227,7 @@ async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:
     assert own_sshd.sessions() == []
 
 
-async def test_a_login_without_sudo_is_told_what_is_missing(sshd: Sshd) -> None:
-    """The account does not exist, so sudo refuses."""
-    server = sshd.server(postgres_os_user="nobody-of-that-name")
-    answer = await asyncio.gather(ran(server, Command(("true",), RunAs.POSTGRES)), return_exceptions=True)
-    assert isinstance(answer[0], NoAnswerError) or answer[0].exit_status == 127  # type: ignore[union-attr]
+@NEEDS_SUDO
+async def test_an_account_that_sudo_does_not_know_is_no_answer(sshd: Sshd) -> None:
+    with pytest.raises(NoAnswerError, match="sudo did not run true as nobody-of-that-name"):
+        await ran(sshd.server(postgres_os_user="nobody-of-that-name"), Command(("true",), RunAs.POSTGRES))
