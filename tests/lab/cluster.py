@@ -79,8 +79,10 @@ class LabCluster:
         for host in self.hosts[1:]:
             self._make_replica(host, master)
         for host in self.hosts:
-            host.inside("systemctl", "start", self.layout.unit)
+            host.inside("systemctl", "start", "--no-block", self.layout.unit)
         self.wait_until_streaming(master.name, len(self.hosts) - 1)
+        for host in self.hosts:
+            host.inside("systemctl", "start", self.layout.unit)
 
     def _make_replica(self, host: Host, master: Host) -> None:
         password = PASSWORDS["replication"]

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-from tests.lab import network
 from tests.lab.cluster import LabCluster
 from tests.lab.host import Host
 from tests.lab.shell import LabError, run
@@ -42,7 +41,19 @@ def crash(cluster: LabCluster, name: str) -> None:
 def stop_immediate(cluster: LabCluster, name: str) -> None:
     """An administrator's pg_ctl -m immediate."""
     host = cluster.host(name)
-    host.inside("runuser", "-u", "postgres", "--", f"{cluster.layout.bin_dir}/pg_ctl", "-D", cluster.layout.pgdata, "-m", "immediate", "-w", "stop")
+    host.inside(
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        f"{cluster.layout.bin_dir}/pg_ctl",
+        "-D",
+        cluster.layout.pgdata,
+        "-m",
+        "immediate",
+        "-w",
+        "stop",
+    )
     _until(lambda: not _accepts(host), f"{name} stopped")
 
 
@@ -51,7 +62,10 @@ def hang(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     process = postmaster(cluster, host)
     host.inside("kill", "-STOP", str(process))
-    _until(lambda: "T" in host.inside("cut", "-d", " ", "-f3", f"/proc/{process}/stat"), f"the postmaster of {name} stopped in its tracks")
+    _until(
+        lambda: "T" in host.inside("cut", "-d", " ", "-f3", f"/proc/{process}/stat"),
+        f"the postmaster of {name} stopped in its tracks",
+    )
 
 
 def power_off(cluster: LabCluster, name: str) -> None:
@@ -85,15 +99,15 @@ def start_sshd(cluster: LabCluster, name: str) -> None:
 def cut_off_from_manager(cluster: LabCluster, name: str) -> None:
     """HandyRep and the host lose each other; everybody else still sees it."""
     host = cluster.host(name)
-    network.partition(host.place, network.MANAGER)
+    host.place.partition(host.place.net.manager, host.place.net.manager_v6)
     _until(lambda: not _pings(host), f"{name} cut off")
 
 
 def heal(cluster: LabCluster, name: str) -> None:
     """Remove all partitions of a host."""
     host = cluster.host(name)
-    network.heal(host.place)
-    network.link_up(host.place)
+    host.place.heal()
+    host.place.link_up()
     _until(lambda: _pings(host), f"{name} reachable")
 
 

@@ -1,28 +1,29 @@
 """One host: a Debian under systemd in namespaces of its own, that can be powered off and on, with what stood on its disk."""
 
-import os
-import signal
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.lab import network
+from tests.lab import cgroups
 from tests.lab.image import Image, mount
 from tests.lab.network import Place
 from tests.lab.shell import LabError, run
 
 _BOOT_S = 30.0
+_JOIN = 'for group in $GROUPS_OF_HOST; do echo $$ > "$group" || exit 90; done; exec "$@"'
 
 
 class Host:
     """`place` is where it stands on the network. Commands run inside it without the network: faults must not hinder the lab."""
 
-    def __init__(self, image: Image, place: Place) -> None:
+    def __init__(self, image: Image, place: Place, *, ssh_port: int = 22) -> None:
         self.image = image
         self.place = place
+        self.ssh_port = ssh_port
         self.nspawn: subprocess.Popen[bytes] | None = None
-        self._root = image.folder / f"{place.name}.root"
+        self._upper = image.folder / place.name
+        self.root = image.folder / f"{place.name}.root"
 
     @property
     def name(self) -> str:
@@ -32,21 +33,38 @@ class Host:
     def address(self) -> str:
         return self.place.address
 
-    def create(self) -> None:
-        """Its disk and its cable."""
-        mount(self.image.folder, self.image.folder / self.place.name, self.image.layer)
-        (self._root / "etc/hostname").write_text(f"{self.name}\n")
-        network.plug_in(self.place)
+    @property
+    def group(self) -> str:
+        """The control group of everything in it."""
+        return f"{self.place.net.namespace}/{self.name}"
+
+    def create(self, *disks: tuple[str, int]) -> None:
+        """Its disk and its cable. `disks` are folders that shall be file systems of their own, each with its size in MB."""
+        mount(self.image.folder, self._upper, self.image.layer)
+        self.image.make_identity(self.root, self.name, self.ssh_port)
+        for folder, size_mb in disks:
+            self._separate_disk(folder, size_mb)
+        self.place.plug_in()
+
+    def _separate_disk(self, folder: str, size_mb: int) -> None:
+        place = self.root / folder.lstrip("/")
+        kept = place.with_name(f"{place.name}.before")
+        run("cp", "-a", str(place), str(kept))
+        run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place))
+        run("cp", "-a", f"{kept}/.", str(place))
+        run("rm", "-rf", str(kept))
 
     def power_on(self) -> None:
         """Boot, without waiting: see wait_until_up."""
-        network.link_up(self.place)
+        self.place.link_up()
         log = (self.image.folder / f"{self.place.name}.console").open("ab")
-        # --keep-unit and --register=no: there is no systemd or machined on the machine itself that could keep a scope or a record.
+        # --keep-unit and --register=no: there need be no systemd or machined on the machine itself that could keep a scope or a record.
         self.nspawn = subprocess.Popen(
-            ["systemd-nspawn", "-q", "-D", str(self._root), "--keep-unit", "--register=no", "-M", f"hr{self.name}",
-             f"--network-namespace-path=/run/netns/{self.place.namespace}", "--resolv-conf=off", "--timezone=off", "-b"],
+            ["sh", "-c", _JOIN, "join", "systemd-nspawn", "-q", "-D", str(self.root), "--keep-unit", "--register=no", "--link-journal=no",
+             "-M", self.place.namespace, f"--network-namespace-path=/run/netns/{self.place.namespace}",
+             "--resolv-conf=off", "--timezone=off", "--console=pipe", "-b"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "GROUPS_OF_HOST": " ".join(map(str, cgroups.make(self.group)))},
         )  # fmt: skip
         log.close()
 
@@ -54,7 +72,7 @@ class Host:
         """Until sshd runs inside. Raises LabError."""
         end = time.monotonic() + _BOOT_S
         while time.monotonic() < end:
-            if self.init_pid() and "active" == self.inside("systemctl", "is-active", "ssh", check=False).strip():
+            if self.init_pid() and self.inside("systemctl", "is-active", "ssh", check=False).strip() == "active":
                 return
             time.sleep(0.05)
         console = (self.image.folder / f"{self.place.name}.console").read_text(errors="replace")
@@ -66,7 +84,9 @@ class Host:
             return 0
         with suppress(OSError, ValueError):
             children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
-            return next((int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "systemd"), 0)
+            return next(
+                (int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "systemd"), 0
+            )
         return 0
 
     def inside(self, *argv: str, stdin: str = "", check: bool = True) -> str:
@@ -77,21 +97,23 @@ class Host:
         return run("nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", *argv, stdin=stdin, check=check)
 
     def power_off(self) -> None:
-        """As when the plug is pulled: the link drops and every process is gone at once."""
-        network.link_down(self.place)
+        """As when the plug is pulled: the link drops first, so that nobody hears a goodbye, and every process is gone at once."""
+        self.place.link_down()
         self._kill()
 
     def remove(self) -> None:
         """Take it away whole."""
         self._kill()
-        network.unplug(self.place)
-        run("umount", "-R", "-l", str(self._root), check=False)
+        self.place.unplug()
+        run("umount", "-R", str(self.root), check=False)
+        run("rm", "-rf", *(f"{self._upper}{ending}" for ending in ("", ".work", ".root", ".console")), check=False)
 
     def _kill(self) -> None:
-        init = self.init_pid()
-        if init:
-            os.kill(init, signal.SIGKILL)
+        """Its own PID 1 dies, and with it everything in the host; nspawn, which waits for that, then tidies up and ends by itself."""
+        cgroups.kill(f"{self.group}/payload")
         if self.nspawn is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.nspawn.pid, signal.SIGKILL)
-            self.nspawn.wait(timeout=20)
+            with suppress(subprocess.TimeoutExpired):
+                self.nspawn.wait(timeout=10)
+            cgroups.kill(self.group)
+            self.nspawn.wait(timeout=10)
+        cgroups.remove(self.group)

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.lab.network import Net
 from tests.lab.shell import LabError, run
 
 ROOT_TIER, POSTGRES_TIER, LOGIN_TIER = "handyrep", "handyrep_pg", "postgres"
 """Accounts to log in as: may become root and postgres; may become only postgres; is postgres."""
 PASSWORDS = {"handyrep": "lab-handyrep-secret", "postgres": "lab-super-secret", "replication": "lab-replication-secret"}
+_HOST_KEY = "etc/ssh/lab_host_key"
 _UNWANTED = (
     "haproxy.service", "pgbouncer.service", "postgresql.service", "getty@.service", "console-getty.service", "systemd-logind.service",
     "systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service", "apt-daily.timer", "apt-daily-upgrade.timer",
@@ -42,10 +44,10 @@ wal_sender_timeout = 5s
 include_if_exists = '/srv/lab/postgres.conf'
 """
 _HBA = """local all all trust
-host all all 10.77.0.0/24 scram-sha-256
-host all all fd77::/64 scram-sha-256
-host replication replication 10.77.0.0/24 scram-sha-256
-host replication replication fd77::/64 scram-sha-256
+host all all 10.77.0.0/16 scram-sha-256
+host all all fd77::/16 scram-sha-256
+host replication replication 10.77.0.0/16 scram-sha-256
+host replication replication fd77::/16 scram-sha-256
 """
 _UNIT = """[Unit]
 Description=PostgreSQL {version} of the lab
@@ -61,7 +63,7 @@ TimeoutSec=60
 [Install]
 WantedBy=multi-user.target
 """
-_SSHD = "PasswordAuthentication no\nUsePAM no\nUseDNS no\nMaxStartups 100\nMaxSessions 100\nHostKey /etc/ssh/lab_host_key\nSubsystem sftp internal-sftp\n"
+_SSHD = "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication no\nUsePAM no\nUseDNS no\nMaxStartups 100\nMaxSessions 100\nHostKey /etc/ssh/lab_host_key\nSubsystem sftp internal-sftp\n"
 _SUDO = "handyrep ALL=(ALL) NOPASSWD: ALL\nhandyrep_pg ALL=(postgres) NOPASSWD: ALL\nDefaults !syslog\n"
 
 
@@ -77,7 +79,9 @@ class Layout:
 
 
 LAYOUTS = {
-    15: Layout(15, "/usr/lib/postgresql/15/bin", "/var/lib/postgresql/15/main", "/etc/postgresql/15/main", "postgresql@15-main"),
+    15: Layout(
+        15, "/usr/lib/postgresql/15/bin", "/var/lib/postgresql/15/main", "/etc/postgresql/15/main", "postgresql@15-main"
+    ),
     16: Layout(16, "/opt/pg16/bin", "/srv/pg16/data", "", "pg16"),
     18: Layout(18, "/opt/pg18/bin", "/srv/pg18/data", "", "pg18"),
 }
@@ -86,28 +90,35 @@ LAYOUTS = {
 class Image:
     """The prepared layer in `folder`, and the keys that go with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, net: Net) -> None:
         self.folder = folder
+        self.net = net
         self.layer = folder / "image"
         self.client_key = folder / "id_ed25519"
-        self.host_key = folder / "host_key"
 
     def prepare(self) -> None:
         """Make the layer; some seconds, once a lab."""
-        for key in (self.client_key, self.host_key):
-            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+        _make_key(self.client_key)
         with mounted(self.folder, self.layer) as root:
             self._accounts(root)
             self._services(root)
             for layout in LAYOUTS.values():
                 self._database(root, layout)
 
-    def host_public_key(self) -> str:
-        return " ".join(self.host_key.with_suffix(".pub").read_text().split()[:2])
+    def make_identity(self, root: Path, name: str, ssh_port: int) -> None:
+        """What one host has for itself: its name, its SSH key, its port of sshd."""
+        _write(root / "etc/hostname", f"{name}\n", 0o644)
+        _write(root / "etc/hosts", f"127.0.0.1 localhost {name}\n::1 localhost\n", 0o644)
+        _make_key(root / _HOST_KEY)
+        _write(root / "etc/ssh/sshd_config.d/port.conf", f"Port {ssh_port}\n", 0o644)
+
+    def public_key_of(self, root: Path) -> str:
+        """The host's SSH key as known_hosts has it."""
+        return " ".join((root / f"{_HOST_KEY}.pub").read_text().split()[:2])
 
     def _accounts(self, root: Path) -> None:
         for name in (ROOT_TIER, POSTGRES_TIER):
-            run("chroot", str(root), "useradd", "-m", "-s", "/bin/bash", name)
+            run("chroot", str(root), "useradd", "-m", "-s", "/bin/bash", "-p", "*", name)
         run("chroot", str(root), "usermod", "-p", "*", "-s", "/bin/bash", "postgres")
         public = self.client_key.with_suffix(".pub").read_text()
         for name in (ROOT_TIER, POSTGRES_TIER, LOGIN_TIER):
@@ -123,9 +134,7 @@ class Image:
         for unit in _UNWANTED:
             (system / unit).unlink(missing_ok=True)
             (system / unit).symlink_to("/dev/null")
-        _write(root / "etc/ssh/lab_host_key", self.host_key.read_text(), 0o600)
         _write(root / "etc/ssh/sshd_config", _SSHD, 0o644)
-        (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/machine-id").write_text("")
         wants = system / "multi-user.target.wants"
         wants.mkdir(exist_ok=True)
@@ -147,7 +156,19 @@ class Image:
         else:
             self._programs(root, layout)
             _as_postgres(root, "mkdir", "-p", layout.pgdata)
-            _as_postgres(root, f"{layout.bin_dir}/initdb", "-D", layout.pgdata, "-U", "postgres", "-A", "scram-sha-256", "-k", "--no-instructions", "--pwfile=/etc/hostname.pw")
+            _as_postgres(
+                root,
+                f"{layout.bin_dir}/initdb",
+                "-D",
+                layout.pgdata,
+                "-U",
+                "postgres",
+                "-A",
+                "scram-sha-256",
+                "-k",
+                "--no-instructions",
+                "--pwfile=/etc/hostname.pw",
+            )
             _write(root / f"etc/systemd/system/{layout.unit}.service", _UNIT.format(version=layout.version), 0o644)
             conf = data
         _as_postgres(root, "sh", "-c", f"cat >> {Path('/', conf.relative_to(root)) / 'postgresql.conf'}", stdin=_CONF)
@@ -210,8 +231,14 @@ def mount(folder: Path, upper: Path, *layers: Path) -> Path:
     return root
 
 
+def _make_key(path: Path) -> None:
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(path))
+
+
 def _as_postgres(root: Path, *argv: str, stdin: str = "") -> str:
-    return run("chroot", "--userspec=postgres:postgres", str(root), *argv, stdin=stdin, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    return run(
+        "chroot", "--userspec=postgres:postgres", str(root), *argv, stdin=stdin, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
 
 
 def _write(path: Path, text: str, mode: int) -> None:

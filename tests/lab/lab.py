@@ -1,79 +1,83 @@
-"""A lab: one prepared image, a bridge, hosts made from it. One lab at a time on a machine; what a dead one left is cleaned first."""
+"""A lab: one prepared image, a network, hosts made from it. Labs with different numbers can work side by side on a machine."""
 
-import contextlib
-import fcntl
-import os
-import shutil
-import signal
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Self
 
-from tests.lab import network
+from tests.lab import estate
 from tests.lab.cluster import LabCluster
 from tests.lab.host import Host
 from tests.lab.image import LAYOUTS, ROOT_TIER, Image
-from tests.lab.network import Place
-from tests.lab.shell import LabError, run
+from tests.lab.network import Net, Place
+from tests.lab.shell import LabError
 
-_RECORD = Path("/run/handyrep-lab")
+_FIRST_NUMBER, _LAST_NUMBER = 11, 250
 
 
 class Lab:
     """Use it as a context manager. `cluster()` gives fresh hosts each time: nothing is reset, nothing is shared."""
 
     def __init__(self) -> None:
-        self._lock: TextIO | None = None
+        self._ends = ExitStack()
         self._hosts: list[Host] = []
-        self._number = 10
-        self.folder = Path()
-        self.image = Image(self.folder)
+        self._newest = _FIRST_NUMBER - 1
+        self.net = Net(0)
+        self.image = Image(Path(), self.net)
 
-    def __enter__(self) -> "Lab":
-        self._lock = _take_lock()
-        clean_up()
-        self.folder = Path(tempfile.mkdtemp(prefix="handyrep-lab-"))
-        run("mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "tmpfs", str(self.folder))
-        (_RECORD / "folder").write_text(str(self.folder))
-        self.image = Image(self.folder)
-        try:
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            number = started.enter_context(estate.owned())
+            started.callback(self.remove_hosts)
+            self.net = Net(number)
+            self.image = Image(estate.folder_of(number), self.net)
+            self.net.make()
             self.image.prepare()
-            network.make_bridge()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._ends = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.remove_hosts()
-        clean_up()
-        if self._lock is not None:
-            self._lock.close()
+        self._ends.close()
 
-    def hosts(self, *names: str) -> list[Host]:
-        """New hosts, up and reachable."""
+    def hosts(self, *names: str, ssh_port: int = 22, disks: tuple[tuple[str, int], ...] = ()) -> list[Host]:
+        """New hosts, up and reachable. `disks`: folders that are file systems of their own, with their sizes in MB."""
         made = []
         for name in names:
-            self._number += 1
-            made.append(Host(self.image, Place(name, self._number)))
-        self._hosts += made
+            made.append(Host(self.image, Place(name, self._free_number(), self.net), ssh_port=ssh_port))
+            self._hosts.append(made[-1])
         for host in made:
-            host.create()
+            host.create(*disks)
             host.power_on()
+        self._write_known_hosts()
         for host in made:
             host.wait_until_up()
-        self._write_known_hosts()
         return made
 
+    def _free_number(self) -> int:
+        used = {host.place.number for host in self._hosts}
+        if len(used) > _LAST_NUMBER - _FIRST_NUMBER:
+            raise LabError("no address is left for another host")
+        while True:
+            self._newest = self._newest + 1 if self._newest < _LAST_NUMBER else _FIRST_NUMBER
+            if self._newest not in used:
+                return self._newest
+
     def cluster(
-        self, version: int = 15, *, replicas: int = 2, login: str = ROOT_TIER, synchronous: bool = True, restart_method: str = ""
-    ) -> LabCluster:
-        """A running cluster on fresh hosts: the first is the master."""
+        self, version: int = 15, *, replicas: int = 2, login: str = ROOT_TIER, synchronous: bool = True, restart_method: str = "",
+        ssh_port: int = 22, disk_mb: int = 0,
+    ) -> LabCluster:  # fmt: skip
+        """A running cluster on fresh hosts: the first is the master. With disk_mb the data directory is on a small disk of its own."""
         suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
-        hosts = self.hosts(*(f"pg{number}{suffix}" for number in range(1, replicas + 2)))
-        cluster = LabCluster(hosts, LAYOUTS[version], login, self.known_hosts, restart_method=restart_method)
+        names = (f"pg{number}{suffix}" for number in range(1, replicas + 2))
+        layout = LAYOUTS[version]
+        hosts = self.hosts(*names, ssh_port=ssh_port, disks=((layout.pgdata, disk_mb),) if disk_mb else ())
+        cluster = LabCluster(hosts, layout, login, self.known_hosts, restart_method=restart_method)
         cluster.start(synchronous=synchronous)
         return cluster
+
+    @property
+    def folder(self) -> Path:
+        """Disks, keys and consoles of this lab."""
+        return self.image.folder
 
     @property
     def known_hosts(self) -> Path:
@@ -84,55 +88,13 @@ class Lab:
         """Take all hosts away; the image stays."""
         for host in self._hosts:
             host.remove()
-            shutil.rmtree(self.folder / host.name, ignore_errors=True)
         self._hosts.clear()
 
     def _write_known_hosts(self) -> None:
-        key = self.image.host_public_key()
-        lines = [f"{address} {key}\n" for host in self._hosts for address in (host.place.address, host.place.address_v6)]
-        self.known_hosts.write_text("".join(lines))
+        self.known_hosts.write_text("".join(line for host in self._hosts for line in _known(host)))
 
 
-def _take_lock() -> TextIO:
-    _RECORD.mkdir(mode=0o700, exist_ok=True)
-    lock = (_RECORD / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise LabError("another lab runs on this machine") from None
-    return lock
-
-
-def clean_up() -> None:
-    """Remove whatever the lab of the record left: processes, namespaces, the bridge, mounts, files. Called under the lock."""
-    record = _RECORD / "folder"
-    folder = Path(record.read_text()) if record.exists() else None
-    if folder is not None:
-        _kill_hosts_of(folder)
-    for namespace in run("ip", "netns", "list", check=False).split():
-        if namespace.startswith("hr-"):
-            run("ip", "netns", "del", namespace, check=False)
-    network.remove_bridge()
-    if folder is not None and folder.name.startswith("handyrep-lab-"):
-        _unmount_below(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    record.unlink(missing_ok=True)
-
-
-def _kill_hosts_of(folder: Path) -> None:
-    """The nspawn processes whose hosts' disks lie in the folder, with all that is in them."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            argv = (process / "cmdline").read_bytes().split(b"\0")
-            if argv[0].endswith(b"systemd-nspawn") and any(str(folder).encode() in word for word in argv):
-                children = (process / f"task/{process.name}/children").read_text().split()
-                for pid in (*children, process.name):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-
-
-def _unmount_below(folder: Path) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in sorted((m for m in mounts if m == str(folder) or m.startswith(f"{folder}/")), reverse=True):
-        run("umount", "-l", place, check=False)
+def _known(host: Host) -> list[str]:
+    key = host.image.public_key_of(host.root)
+    written = "{}" if host.ssh_port == 22 else f"[{{}}]:{host.ssh_port}"
+    return [f"{written.format(address)} {key}\n" for address in (host.place.address, host.place.address_v6)]
