@@ -12,13 +12,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from handyrep.adapters.libpq import Account
 from handyrep.adapters.postgres import RealDatabases
 from handyrep.directives import Secret
 from handyrep.model.server import Server
 from handyrep.ports import Login
-from tests.adapters.ports import free_port, wait_for
+from tests.adapters.ports import free_port, program, wait_for
 
 PASSWORD = "canary'pass word\\42"
 _UNPRIVILEGED = "nobody"
@@ -52,16 +53,24 @@ class PostgreSQL:
     programs: Path
     process: subprocess.Popen[bytes] | None = None
 
-    def server(self, name: str = "pg", **changes: object) -> Server:
+    def server(self, name: str = "pg", **changes: Any) -> Server:
         """As HandyRep knows it."""
-        settings: dict[str, object] = {"name": name, "hostname": "127.0.0.1", "port": self.port, "sslmode": "disable", **changes}
-        return Server(**settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {
+            "name": name,
+            "hostname": "127.0.0.1",
+            "port": self.port,
+            "sslmode": "disable",
+            **changes,
+        }
+        return Server(**settings)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data")]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, user=account(), group=_group(), start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, user=account(), group=_group(), start_new_session=True
+            )
         wait_for(self.port)
         ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
         end = time.monotonic() + 30
@@ -96,10 +105,28 @@ def running_postgresql() -> Iterator[PostgreSQL]:
         password.write_text(PASSWORD + "\n")
         password.chmod(0o644)
         data = str(folder / "data")
-        options = ["-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password), "-E", "UTF8", "--locale", "C", "-N", "-D", data]
-        subprocess.run([str(programs / "initdb"), *options], check=True, user=account(), group=_group(), capture_output=True)
+        options = [
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            str(password),
+            "-E",
+            "UTF8",
+            "--locale",
+            "C",
+            "-N",
+            "-D",
+            data,
+        ]
+        subprocess.run(
+            [str(programs / "initdb"), *options], check=True, user=account(), group=_group(), capture_output=True
+        )
         with (folder / "data" / "postgresql.conf").open("a") as conf:
-            conf.write(f"port = {made.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\nfsync = off\n")
+            conf.write(
+                f"port = {made.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\nfsync = off\n"
+            )
             conf.write("max_connections = 12\nsuperuser_reserved_connections = 0\n")
         try:
             made.start()
@@ -120,9 +147,10 @@ def running_pgbouncer() -> Iterator[int]:
             "[databases]\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {users}\nadmin_users = postgres\nunix_socket_dir =\n"
         )
-        program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") or "pgbouncer"
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([program, str(conf)], stdout=log, stderr=log, user=account(), group=_group())
+            process = subprocess.Popen(
+                [program("pgbouncer"), str(conf)], stdout=log, stderr=log, user=account(), group=_group()
+            )
         try:
             wait_for(port)
             yield port

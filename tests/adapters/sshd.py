@@ -9,12 +9,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from handyrep.model.server import Server
-from tests.adapters.ports import free_port, wait_for
+from tests.adapters.ports import free_port, program, wait_for
 
 ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name
-_PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
 
 
 @dataclasses.dataclass
@@ -30,9 +30,9 @@ class Sshd:
         """Where its host key stands."""
         return self.folder / "known_hosts"
 
-    def server(self, name: str = "one", **changes: object) -> Server:
+    def server(self, name: str = "one", **changes: Any) -> Server:
         """A server that is reached through it."""
-        settings: dict[str, object] = {
+        settings: dict[str, Any] = {
             "name": name,
             "hostname": "127.0.0.1",
             "ssh_port": self.port,
@@ -41,7 +41,7 @@ class Sshd:
             "known_hosts": str(self.known_hosts),
             **changes,
         }
-        return Server(**settings)  # type: ignore[arg-type]
+        return Server(**settings)
 
     def sessions(self) -> list[int]:
         """The processes of its connections."""
@@ -78,7 +78,7 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    command = [_PROGRAM, "-D", "-e", "-f", str(folder / "sshd_config")]
+    command = [program("sshd"), "-D", "-e", "-f", str(folder / "sshd_config")]
     with (folder / "log").open("wb") as log:
         sshd = Sshd(folder, port, subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL))
     try:

@@ -45,7 +45,9 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_facts_that_cannot_be_kept_are_counted_and_nothing_is_raised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_facts_that_cannot_be_kept_are_counted_and_nothing_is_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = history(tmp_path)
     endless: dict[str, object] = {}
     endless["self"] = endless

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,11 @@ from handyrep.errors import StateError
 from tests.adapters.small_disk import fill, small_disk
 from tests.adapters.test_store import NEEDS_ROOT
 
-RECORDS = [{"intent": "promote", "server": "r1"}, {"result": "success", "note": "line\nbreak é"}, {"n": 3}]
+RECORDS: list[dict[str, Any]] = [
+    {"intent": "promote", "server": "r1"},
+    {"result": "success", "note": "line\nbreak é"},
+    {"n": 3},
+]
 
 
 def written(folder: Path) -> Path:
@@ -77,7 +82,9 @@ def test_a_flipped_bit_is_an_error_wherever_it_changes_anything(tmp_path: Path) 
     assert errors >= len(data) * 8 - 4
 
 
-@pytest.mark.parametrize("line", [b"", b"null", b"{}", b"\0\0\0", b"\xff", b'{"record": {}, "checksum": "x"}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "line", [b"", b"null", b"{}", b"\0\0\0", b"\xff", b'{"record": {}, "checksum": "x"}', b"[" * 100_000]
+)
 def test_a_line_that_is_no_record_is_an_error_that_names_it(tmp_path: Path, line: bytes) -> None:
     path = written(tmp_path)
     path.write_bytes(path.read_bytes() + line + b"\n")
@@ -101,7 +108,9 @@ def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("short", [True, False])
-def test_a_write_that_fails_half_way_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_write_that_fails_half_way_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
     path = written(tmp_path)
     real = os.pwrite
 
@@ -135,6 +144,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from handyrep.adapters.journal_file import RecordFile
 journal = RecordFile(Path(sys.argv[1]))
 n = len(journal.read())

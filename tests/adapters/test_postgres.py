@@ -39,7 +39,9 @@ async def pid_of(db: RealDatabases, server: Server, **how: Any) -> int:
 
 
 async def test_rows_have_their_columns_names(db: RealDatabases, postgresql: PostgreSQL) -> None:
-    rows = await db.query(postgresql.server(), "select g as n, %s as t from generate_series(1, 2) g", ("x",), deadline_s=DEADLINE_S)
+    rows = await db.query(
+        postgresql.server(), "select g as n, %s as t from generate_series(1, 2) g", ("x",), deadline_s=DEADLINE_S
+    )
     assert rows == ({"n": 1, "t": "x"}, {"n": 2, "t": "x"})
 
 
@@ -47,7 +49,9 @@ async def test_a_statement_without_rows_gives_none(db: RealDatabases, postgresql
     assert await db.query(postgresql.server(), "create table if not exists t0 ()", deadline_s=DEADLINE_S) == ()
 
 
-async def test_the_held_connection_is_used_again_and_a_fresh_one_is_not_kept(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_the_held_connection_is_used_again_and_a_fresh_one_is_not_kept(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     first = await pid_of(db, postgresql.server())
     fresh = await pid_of(db, postgresql.server(), fresh=True)
     assert fresh != first
@@ -74,7 +78,9 @@ async def test_a_connection_with_an_open_transaction_is_not_kept(db: RealDatabas
     assert await pid_of(db, postgresql.server()) != first
 
 
-async def test_an_error_is_an_answer_with_its_sqlstate_and_the_connection_stays(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_an_error_is_an_answer_with_its_sqlstate_and_the_connection_stays(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     first = await pid_of(db, postgresql.server())
     with pytest.raises(DatabaseError, match="division by zero") as caught:
         await db.query(postgresql.server(), "select 1/0", deadline_s=DEADLINE_S)
@@ -93,7 +99,8 @@ async def test_refused_logins_are_answers_with_their_sqlstate(postgresql: Postgr
 async def test_a_full_server_is_alive(postgresql: PostgreSQL) -> None:
     many = [databases() for _ in range(16)]
     answers = await asyncio.gather(
-        *(one.query(postgresql.server(), "select pg_sleep(0.5)", deadline_s=DEADLINE_S) for one in many), return_exceptions=True
+        *(one.query(postgresql.server(), "select pg_sleep(0.5)", deadline_s=DEADLINE_S) for one in many),
+        return_exceptions=True,
     )
     for one in many:
         await one.close()
@@ -105,12 +112,12 @@ async def test_a_full_server_is_alive(postgresql: PostgreSQL) -> None:
 @pytest.mark.parametrize(
     ("text", "sqlstate"),
     [
-        ("connection failed: connection to server at \"1.2.3.4\", port 5432 failed: FATAL:  the database system is starting up", "57P03"),
+        ('connection failed: connection to server at "1.2.3.4", port 5432 failed: FATAL:  the database system is starting up', "57P03"),
         ("connection failed: FATAL:  the database system is shutting down", "57P03"),
-        ("connection to server at \"a\" (::1), port 1 failed: Connection refused\nconnection to server at \"a\" failed: FATAL:  sorry, too many clients already", "53300"),
+        ('connection to server at "a" (::1), port 1 failed: Connection refused\nconnection to server at "a" failed: FATAL:  sorry, too many clients already', "53300"),
         ("connection failed: ВАЖНО:  система баз данных запускается", ""),
         ("connection failed: 致命错误:  数据库系统启动中", ""),
-        ("connection failed: connection to server at \"x\", port 1 failed: FATAL:  no pg_hba.conf entry for host \"x\", user \"y\"", "28000"),
+        ('connection failed: connection to server at "x", port 1 failed: FATAL:  no pg_hba.conf entry for host "x", user "y"', "28000"),
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "53300"),
     ],
 )  # fmt: skip
@@ -123,12 +130,12 @@ def test_a_servers_own_words_are_known_in_any_language(text: str, sqlstate: str)
 @pytest.mark.parametrize(
     "text",
     [
-        "connection failed: connection to server at \"127.0.0.1\", port 1 failed: Connection refused\n\tIs the server running on that host?",
+        'connection failed: connection to server at "127.0.0.1", port 1 failed: Connection refused\n\tIs the server running on that host?',
         "failed to resolve host 'x': [Errno -2] Name or service not known",
         "connection timeout expired",
-        "connection to server at \"127.0.0.1\", port 5 failed: server closed the connection unexpectedly\n\tThis probably means",
-        "connection to server at \"127.0.0.1\", port 5 failed: received invalid response to SSL negotiation: H",
-        "connection to server at \"1.1.1.1\", port 5 failed: SSL error: certificate verify failed",
+        'connection to server at "127.0.0.1", port 5 failed: server closed the connection unexpectedly\n\tThis probably means',
+        'connection to server at "127.0.0.1", port 5 failed: received invalid response to SSL negotiation: H',
+        'connection to server at "1.1.1.1", port 5 failed: SSL error: certificate verify failed',
         "Verbindung zum Server auf »127.0.0.1«, Port 1 fehlgeschlagen: Verbindungsaufbau abgelehnt",
         "",
     ],
@@ -160,7 +167,9 @@ async def test_a_server_that_says_nothing_sensible_stalls_nobody(
         assert time.monotonic() - started < 5
 
 
-async def test_after_a_deadline_nothing_is_sent_behind_and_nobody_waits(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_after_a_deadline_nothing_is_sent_behind_and_nobody_waits(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     first = await pid_of(db, postgresql.server())
     started = time.monotonic()
     with pytest.raises(NoAnswerError, match="did not answer within"):
@@ -200,7 +209,9 @@ async def test_a_session_ended_under_a_statement_is_no_answer(db: RealDatabases,
     assert await pid_of(db, postgresql.server()) > 0
 
 
-async def test_a_held_connection_ended_while_idle_is_told_and_replaced(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_a_held_connection_ended_while_idle_is_told_and_replaced(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     lost: asyncio.Queue[str] = asyncio.Queue()
     db.on_lost = lost.put_nowait
     first = await pid_of(db, postgresql.server())
@@ -211,7 +222,9 @@ async def test_a_held_connection_ended_while_idle_is_told_and_replaced(db: RealD
     assert lost.empty()
 
 
-async def test_a_held_connection_ended_just_before_use_is_replaced_unseen(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_a_held_connection_ended_just_before_use_is_replaced_unseen(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     """Without a turn of the loop between: what the server said before it closed is not taken for an answer."""
     first = await pid_of(db, postgresql.server())
     postgresql.send_signal(first, signal.SIGTERM)
@@ -237,7 +250,12 @@ async def test_a_server_that_moved_leaves_no_connection_behind(db: RealDatabases
     new = await pid_of(db, postgresql.server(hostname="localhost"))
     assert new != old
     await asyncio.sleep(0.2)
-    rows = await db.query(postgresql.server(hostname="localhost"), "select 1 from pg_stat_activity where pid = %s", (old,), deadline_s=DEADLINE_S)
+    rows = await db.query(
+        postgresql.server(hostname="localhost"),
+        "select 1 from pg_stat_activity where pid = %s",
+        (old,),
+        deadline_s=DEADLINE_S,
+    )
     assert rows == ()
 
 
@@ -255,9 +273,16 @@ async def test_a_killed_server_is_told_and_its_return_is_seen(db: RealDatabases)
         assert await pid_of(db, own.server()) > 0
 
 
-async def test_a_statement_that_does_not_fit_its_values_is_refused_unsent(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_a_statement_that_does_not_fit_its_values_is_refused_unsent(
+    db: RealDatabases, postgresql: PostgreSQL
+) -> None:
     first = await pid_of(db, postgresql.server())
-    for statement, values in (("select %s, %s", ("a",)), ("select %s", ("a\0b",)), ("select %s", (object(),)), ("select '\ud800'", ())):
+    for statement, values in (
+        ("select %s, %s", ("a",)),
+        ("select %s", ("a\0b",)),
+        ("select %s", (object(),)),
+        ("select '\ud800'", ()),
+    ):
         with pytest.raises(RefusedError):
             await db.query(postgresql.server(), statement, values, deadline_s=DEADLINE_S)
     assert await pid_of(db, postgresql.server()) == first
@@ -274,7 +299,9 @@ async def test_libpqs_variables_do_not_redirect_anything(
         ("PGDATABASE", "evil"),
     ):
         monkeypatch.setenv(name, value)
-    (row,) = await db.query(postgresql.server(), "select current_setting('search_path') as p, 'é' as e", deadline_s=DEADLINE_S)
+    (row,) = await db.query(
+        postgresql.server(), "select current_setting('search_path') as p, 'é' as e", deadline_s=DEADLINE_S
+    )
     assert (row["p"], row["e"]) == ('"$user", public', "é")
 
 
@@ -287,7 +314,9 @@ async def test_the_console_of_a_pgbouncer_answers(db: RealDatabases, pgbouncer: 
         assert await db.query(server, command, **console) == ()  # type: ignore[arg-type]
     with pytest.raises(DatabaseError, match="frobnicate"):
         await db.query(server, "frobnicate", **console)  # type: ignore[arg-type]
-    assert await state_of_refusal(databases("wrong"), server, login=Login.BOUNCER_ADMIN, database="pgbouncer") == "28P01"
+    assert (
+        await state_of_refusal(databases("wrong"), server, login=Login.BOUNCER_ADMIN, database="pgbouncer") == "28P01"
+    )
 
 
 async def test_no_password_is_ever_told(
@@ -312,7 +341,7 @@ async def test_no_password_is_ever_told(
     assert not [text for text in told if "canary" in text]
 
 
-_names = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=15)
+_names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15)
 
 
 @settings(max_examples=60, deadline=None, print_blob=True)

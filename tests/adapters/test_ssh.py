@@ -18,7 +18,7 @@ from tests.adapters.sshd import Sshd, make_key, running_sshd
 from tests.adapters.ways import DEADLINE_S, NEEDS_SUDO, ran, real_hosts
 
 HELLO = Command(("echo", "hello"))
-NOISY = "command=\"echo noise; echo noise >&2; printf noise; eval \\\"$SSH_ORIGINAL_COMMAND\\\"\" "
+NOISY = 'command="echo noise; echo noise >&2; printf noise; eval \\"$SSH_ORIGINAL_COMMAND\\"" '
 
 
 async def says_hello(hosts: RealHosts, server: Server, deadline_s: float = DEADLINE_S) -> bool:
@@ -37,7 +37,9 @@ async def test_a_login_that_talks_is_not_listened_to(own_sshd: Sshd) -> None:
 async def test_one_connection_and_few_shells_serve_all(own_sshd: Sshd) -> None:
     async with real_hosts() as hosts:
         answers = await asyncio.gather(*(says_hello(hosts, own_sshd.server()) for _ in range(40)))
-        shells = await hosts.run_here(Command(("pgrep", "-c", "-P", str(own_sshd.sessions()[0]))), deadline_s=DEADLINE_S)
+        shells = await hosts.run_here(
+            Command(("pgrep", "-c", "-P", str(own_sshd.sessions()[0]))), deadline_s=DEADLINE_S
+        )
         assert len(own_sshd.sessions()) == 1
     assert all(answers)
     assert 1 <= int(shells.stdout) <= MAX_SHELLS
@@ -148,7 +150,8 @@ async def test_slow_commands_do_not_keep_a_quick_one_waiting(sshd: Sshd) -> None
     async with real_hosts() as hosts:
         server = sshd.server()
         slow = [
-            asyncio.create_task(hosts.run(server, Command(("sleep", "4")), deadline_s=SLOW_S + 5)) for _ in range(MAX_SHELLS + 2)
+            asyncio.create_task(hosts.run(server, Command(("sleep", "4")), deadline_s=SLOW_S + 5))
+            for _ in range(MAX_SHELLS + 2)
         ]
         await asyncio.sleep(0.3)
         assert await says_hello(hosts, server, deadline_s=2)
@@ -160,7 +163,9 @@ async def test_slow_commands_do_not_keep_a_quick_one_waiting(sshd: Sshd) -> None
 async def test_a_cancelled_command_does_not_disturb_others(sshd: Sshd) -> None:
     async with real_hosts() as hosts:
         server = sshd.server()
-        other = asyncio.create_task(hosts.run(server, Command(("sh", "-c", "sleep 1; echo other")), deadline_s=DEADLINE_S))
+        other = asyncio.create_task(
+            hosts.run(server, Command(("sh", "-c", "sleep 1; echo other")), deadline_s=DEADLINE_S)
+        )
         cancelled = asyncio.create_task(hosts.run(server, Command(("sleep", "30")), deadline_s=DEADLINE_S))
         await asyncio.sleep(0.4)
         cancelled.cancel()

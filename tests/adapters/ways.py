@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,18 +13,16 @@ from handyrep.ports import Command, Ran, RunAs
 from tests.adapters.sshd import ACCOUNT, Sshd
 
 OTHER = "nobody"
-NEEDS_SUDO = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("sudo") is None, reason="only root may become another account without being asked"
-)
+NEEDS_SUDO = pytest.mark.root
 PLAIN = ("ssh", "local")
 WAYS = (*PLAIN, *(pytest.param(way, marks=NEEDS_SUDO) for way in ("ssh sudo", "local sudo")))
 DEADLINE_S = 20.0
 
 
-def server_of(way: str, sshd: Sshd, **changes: object) -> Server:
+def server_of(way: str, sshd: Sshd, **changes: Any) -> Server:
     """A server that is reached this way."""
     account = OTHER if way.endswith("sudo") else ACCOUNT
-    return sshd.server(control=way.split()[0], postgres_os_user=account, **changes)
+    return sshd.server(control=way.partition(" ")[0], postgres_os_user=account, **changes)
 
 
 def as_postgres(*argv: str, stdin: bytes = b"") -> Command:

@@ -12,7 +12,7 @@ class DamagedError(ValueError):
     """Why a text is not what was written, as the end of a sentence."""
 
 
-def plain(content: object) -> Any:  # noqa: ANN401 - any JSON value
+def plain(content: object) -> Any:
     """What reading it back will give: tuples become lists, keys become text. Raises TypeError, ValueError, RecursionError."""
     return json.loads(json.dumps(content, allow_nan=False))
 

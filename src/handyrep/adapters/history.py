@@ -40,7 +40,9 @@ class History:
         try:
             row = (self._clock.now().isoformat(), kind, text, json.dumps(dict(facts), default=str))
             self._database.execute("insert into event (at, kind, text, facts) values (?, ?, ?, ?)", row)
-            self._database.execute("delete from event where id <= (select max(id) from event) - ?", (self._kept_events,))
+            self._database.execute(
+                "delete from event where id <= (select max(id) from event) - ?", (self._kept_events,)
+            )
         except _TROUBLE as error:
             self.lost += 1
             _LOG.warning("an event could not be kept in the history: %s", error)
@@ -52,7 +54,9 @@ class History:
         statement = "select at, kind, text, facts from event where ? is null or kind = ? order by id desc limit ?"
         try:
             rows = self._database.execute(statement, (kind, kind, count)).fetchall()
-            return [{"at": at, "kind": k, "text": text, "facts": json.loads(facts)} for at, k, text, facts in reversed(rows)]
+            return [
+                {"at": at, "kind": k, "text": text, "facts": json.loads(facts)} for at, k, text, facts in reversed(rows)
+            ]
         except _TROUBLE as error:
             _LOG.warning("the history cannot be read: %s", error)
             return []

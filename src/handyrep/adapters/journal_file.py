@@ -79,13 +79,18 @@ def _write_at(descriptor: int, line: bytes, end: int) -> None:
     """Put the line there, durably, in place of what a crash tore; or leave nothing of it."""
     try:
         os.ftruncate(descriptor, end)
-        if os.pwrite(descriptor, line, end) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _write_whole(descriptor, line, end)
         os.fsync(descriptor)
     except OSError:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, end)
         raise
+
+
+def _write_whole(descriptor: int, line: bytes, end: int) -> None:
+    """A short write means that there is no room for the rest. Raises OSError."""
+    if os.pwrite(descriptor, line, end) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _whole_lines_bytes(descriptor: int) -> int:

@@ -34,11 +34,21 @@ libpq keeps the SQLSTATE of a refused connection to itself, and the severity com
 a colon and two spaces after it, and never puts two spaces into texts of its own, so this form tells the two apart in any language.
 """
 _REFUSALS = (
-    ("53300", re.compile(r"too many (clients|connections)|remaining connection slots|no more connections allowed", re.IGNORECASE)),
+    (
+        "53300",
+        re.compile(
+            r"too many (clients|connections)|remaining connection slots|no more connections allowed", re.IGNORECASE
+        ),
+    ),
     ("57P03", re.compile(r"the database system is ")),
     ("28P01", re.compile(r"password authentication failed|SASL authentication failed|wrong password")),
     ("3D000", re.compile(r"database .* does not exist|no such database", re.DOTALL)),
-    ("28000", re.compile(r"pg_hba\.conf|not permitted to log in|role .* does not exist|authentication failed|no such user", re.DOTALL)),
+    (
+        "28000",
+        re.compile(
+            r"pg_hba\.conf|not permitted to log in|role .* does not exist|authentication failed|no such user", re.DOTALL
+        ),
+    ),
     ("42501", re.compile(r"permission denied for database")),
     ("55000", re.compile(r"not currently accepting connections")),
 )
@@ -136,7 +146,7 @@ def _where(address: Address) -> dict[str, Any]:
 
 
 def _who(address: Address, account: Account) -> dict[str, Any]:
-    """pgbouncer refuses start-up parameters that it does not know, so its console gets none."""
+    """A pgbouncer refuses start-up parameters that it does not know, so its console gets none."""
     named = {} if address.login is Login.BOUNCER_ADMIN else {"client_encoding": "UTF8"}
     password = {} if account.password is None else {"password": account.password.reveal()}
     return {"user": account.user, "application_name": APPLICATION_NAME, "options": "", **named, **password}
@@ -160,7 +170,7 @@ def _note_the_end(connection: Connection, notice: psycopg.errors.Diagnostic) -> 
 
 
 def _is_fatal(said: psycopg.errors.Diagnostic) -> bool:
-    """pgbouncer and PostgreSQL before 9.6 send no untranslated severity."""
+    """Neither pgbouncer nor PostgreSQL before 9.6 sends an untranslated severity."""
     return (said.severity_nonlocalized or said.severity) in ("FATAL", "PANIC")
 
 

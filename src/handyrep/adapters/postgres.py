@@ -42,13 +42,18 @@ class RealDatabases:
     ) -> tuple[Row, ...]:
         """As ports.Databases.query. Raises RefusedError as well: the statement and its values do not fit, it was not sent."""
         address = Address.of(server, login, database or self._database)
+        limit = asyncio.timeout(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s) as limit:
+            async with limit:
                 connection = (None if fresh else self._take(address)) or await connect(address, self._accounts[login])
                 return await self._asked(address, connection, statement, tuple(values), hold=not fresh)
         except OSError as error:
             expired = isinstance(error, TimeoutError) and limit.expired()
-            what = f"PostgreSQL did not answer within {deadline_s:g} s" if expired else f"PostgreSQL cannot be reached ({error})"
+            what = (
+                f"PostgreSQL did not answer within {deadline_s:g} s"
+                if expired
+                else f"PostgreSQL cannot be reached ({error})"
+            )
             raise NoAnswerError(what, server=server.name) from None
         except HandyRepError as error:
             raise self._without_secrets(error) from None

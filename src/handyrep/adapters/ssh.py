@@ -71,8 +71,9 @@ class SshHost:
     async def run(self, server: Server, invocation: Invocation, stdin: bytes, deadline_s: float) -> Ran:
         """Run it. Raises NoAnswerError, HostKeyError."""
         places = self._slow if deadline_s > SLOW_S else self._quick
+        limit = asyncio.timeout(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s) as limit, places:
+            async with limit, places:
                 return await self._run_in_a_shell(invocation, stdin)
         except asyncssh.HostKeyNotVerifiable as error:
             raise self._host_key(server, error) from None
@@ -194,18 +195,13 @@ async def _connect(target: Target) -> asyncssh.SSHClientConnection:
     return inner
 
 
-async def _connect_through(
-    target: Target, tunnel: asyncssh.SSHClientConnection | None
-) -> asyncssh.SSHClientConnection:
-    known_hosts = Path(target.known_hosts).expanduser()
-    if not known_hosts.is_file():
-        raise asyncssh.HostKeyNotVerifiable(f"there is no file {known_hosts}")
+async def _connect_through(target: Target, tunnel: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
     return await asyncssh.connect(
         target.address,
         target.port,
         username=target.user,
         client_keys=[target.key] if target.key else (),
-        known_hosts=str(known_hosts),
+        known_hosts=_known_hosts(target),
         tunnel=tunnel or (),
         config=None,
         preferred_auth="publickey",
@@ -213,3 +209,10 @@ async def _connect_through(
         keepalive_count_max=_KEEPALIVES,
         login_timeout=_LOGIN_S,
     )
+
+
+def _known_hosts(target: Target) -> str:
+    path = Path(target.known_hosts).expanduser()
+    if not path.is_file():
+        raise asyncssh.HostKeyNotVerifiable(f"there is no file {path}")
+    return str(path)

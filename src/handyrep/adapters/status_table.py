@@ -35,6 +35,11 @@ def table_name(settings: Settings) -> sql.Composed:
     return sql.SQL(".").join(sql.Identifier(name) for name in names)
 
 
+def _beside_values(name: sql.Composed) -> sql.SQL:
+    """The same name in a statement that has values: there a % in a name would be taken for a place of one."""
+    return sql.SQL(name.as_string(None).replace("%", "%%"))
+
+
 class StatusTable:
     """Creates, writes and reads the table on a given server, which should be the proven master."""
 
@@ -63,10 +68,12 @@ class StatusTable:
 
     async def write(self, master: Server, cluster: Cluster, state: dict[str, Any]) -> None:
         """Put the present state into the row. Raises DatabaseError, NoAnswerError."""
-        shown = {f"{row.section}.{row.key}": row.value for row in rows(self._settings, {}) if row.section != "passwords"}
+        shown = {
+            f"{row.section}.{row.key}": row.value for row in rows(self._settings, {}) if row.section != "passwords"
+        }
         change = sql.SQL("update {} set updated = clock_timestamp(), config = %s, servers = %s, status = %s from local")
         values = (json.dumps(shown), json.dumps(state), json.dumps(cluster.status.as_dict()))
-        await self._do(master, _LOCAL + change.format(self._table), *values)
+        await self._do(master, _LOCAL + change.format(_beside_values(self._table)), *values)
 
     async def read(self, server: Server) -> dict[str, Any] | None:
         """The row as a dictionary; None when there is none. Raises DatabaseError, NoAnswerError."""

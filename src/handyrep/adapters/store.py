@@ -73,7 +73,9 @@ class StateFile:
                 problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
                 continue
             if path is self._previous:
-                _LOG.warning("%s: using %s, the version before", "; ".join(problems) or f"{self._path} is missing", path)
+                _LOG.warning(
+                    "%s: using %s, the version before", "; ".join(problems) or f"{self._path} is missing", path
+                )
             return found
         if not problems:
             return None

@@ -62,7 +62,7 @@ def invocation(server: Server, command: Command, login: str) -> Invocation:
 
 
 def _switch(login: str, wanted: str) -> tuple[str, ...]:
-    """sudo never asks (-n). Variables come after it: rules in sudoers can then name the program itself."""
+    """It never asks (-n). Variables come after it: rules in sudoers can then name the program itself."""
     if login == wanted:
         return ()
     return ("sudo", "-n", "--") if wanted == ROOT else ("sudo", "-n", "-u", wanted, "--")
