@@ -30,6 +30,10 @@ from handyrep.plugin_api.registry import Registry
 from handyrep.ports import EventSink, Login
 
 
+_CLOSING_S = 0.05
+"""Connections that were given up are closed by the event loop's next rounds."""
+
+
 def load_checked(file: Path) -> tuple[Loaded, Registry | None]:
     """The configuration with its plugins checked too. Never raises: problems stand in the result."""
     loaded = read(file)
@@ -79,6 +83,7 @@ async def running(
         yield Running(engine, Check(engine), history, table, loaded)
     finally:
         hosts.close()
+        await asyncio.sleep(_CLOSING_S)
         await _closed(databases)
         history.close()
         lock.release()

@@ -1,5 +1,6 @@
 """A PostgreSQL cluster in the lab: started, looked at, and described to HandyRep in a handyrep.conf."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import psycopg
 
+from tests.lab.databases import OWN_SETTINGS, PASSWORDS, Layout
 from tests.lab.host import Host
-from tests.lab.image import PASSWORDS, ROOT_TIER, Layout
+from tests.lab.image import ROOT_TIER, link, write
 from tests.lab.shell import LabError
 
 _CONF = """
@@ -51,13 +53,19 @@ service_name = {layout.unit}
 
 
 class LabCluster:
-    """`hosts[0]` begins as the master. Statements go through the hosts' own addresses, as a client's would."""
+    """`hosts[0]` begins as the master. Statements go through the hosts' own addresses, as a client's would.
 
-    def __init__(self, hosts: Sequence[Host], layout: Layout, login: str, known_hosts: Path, *, restart_method: str = "") -> None:
+    `v6` decides which of its two addresses each host has in handyrep.conf.
+    """
+
+    def __init__(
+        self, hosts: Sequence[Host], layout: Layout, login: str, known_hosts: Path, *, restart_method: str = ""
+    ) -> None:
         self.hosts = list(hosts)
         self.layout = layout
         self.login = login
         self.known_hosts = known_hosts
+        self.v6 = False
         self.restart_method = restart_method or ("restart_service" if login == ROOT_TIER else "restart_pg_ctl")
 
     @property
@@ -68,27 +76,27 @@ class LabCluster:
         """A host by name."""
         return next(host for host in self.hosts if host.name == name)
 
-    def start(self, *, synchronous: bool) -> None:
-        """Start the master, then the replicas, and wait until they stream."""
-        master = self.hosts[0]
+    def configure(self, *, synchronous: bool) -> None:
+        """Before the hosts boot: who they are, whom the replicas follow, and that PostgreSQL starts with its host."""
         for host in self.hosts:
             others = ", ".join(f'"{other.name}"' for other in self.hosts if other is not host)
-            promise = f"ANY 1 ({others})" if synchronous and len(self.hosts) > 1 else ""
-            host.inside("mkdir", "-p", "/srv/lab")
-            host.inside("sh", "-c", "cat > /srv/lab/postgres.conf; chmod 644 /srv/lab/postgres.conf", stdin=f"synchronous_standby_names = '{promise}'\ncluster_name = '{host.name}'\n")
+            promise = f"ANY 1 ({others})" if synchronous and others else ""
+            settings = f"synchronous_standby_names = '{promise}'\ncluster_name = '{host.name}'\n"
+            write(host.root / OWN_SETTINGS.lstrip("/"), settings)
+            if not self.layout.pgconf:
+                wanted = host.root / f"etc/systemd/system/multi-user.target.wants/{self.layout.unit}.service"
+                link(wanted, f"/etc/systemd/system/{self.layout.unit}.service")
         for host in self.hosts[1:]:
-            self._make_replica(host, master)
-        for host in self.hosts:
-            host.inside("systemctl", "start", "--no-block", self.layout.unit)
-        self.wait_until_streaming(master.name, len(self.hosts) - 1)
-        for host in self.hosts:
-            host.inside("systemctl", "start", self.layout.unit)
+            self._make_replica(host, self.hosts[0])
 
     def _make_replica(self, host: Host, master: Host) -> None:
         password = PASSWORDS["replication"]
         conninfo = f"host={master.address} port=5432 user=replication password={password} application_name={host.name}"
-        script = f"cat >> {self.layout.pgdata}/postgresql.auto.conf; : > {self.layout.pgdata}/standby.signal; chown postgres: {self.layout.pgdata}/standby.signal"
-        host.inside("sh", "-c", script, stdin=f"primary_conninfo = '{conninfo}'\n")
+        data = host.root / self.layout.pgdata.lstrip("/")
+        with (data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{conninfo}'\n")
+        (data / "standby.signal").touch(mode=0o600)
+        shutil.chown(data / "standby.signal", "postgres", "postgres")
 
     def wait_until_streaming(self, master: str, count: int, patience_s: float = 30.0) -> None:
         """Until so many replicas stream from the master. Raises LabError."""
@@ -104,7 +112,13 @@ class LabCluster:
 
     def connect(self, name: str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
         """A session of the superuser on a server."""
-        given = {"host": self.host(name).address, "user": "postgres", "password": PASSWORDS["postgres"], "dbname": "postgres", "connect_timeout": 3}
+        given = {
+            "host": self.host(name).address,
+            "user": "postgres",
+            "password": PASSWORDS["postgres"],
+            "dbname": "postgres",
+            "connect_timeout": 3,
+        }
         return psycopg.connect("", **{**given, **parameters}, autocommit=True)
 
     def value(self, name: str, statement: str) -> Any:
@@ -116,10 +130,19 @@ class LabCluster:
     def in_recovery(self, name: str) -> bool:
         return bool(self.value(name, "select pg_is_in_recovery()"))
 
-    def handyrep_conf(self, folder: Path, *, handyrep: str = "", failover: str = "", server_defaults: str = "", plugins: str = "", servers: str = "") -> Path:
+    def handyrep_conf(
+        self,
+        folder: Path,
+        *,
+        handyrep: str = "",
+        failover: str = "",
+        server_defaults: str = "",
+        plugins: str = "",
+        servers: str = "",
+    ) -> Path:
         """Write a handyrep.conf for this cluster into the folder; each argument adds lines to its section."""
         listed = [
-            f"[[{host.name}]]\nhostname = {host.address}\nrole = {'master' if number == 0 else 'replica'}\nfailover_priority = {number + 1}\n"
+            f"[[{host.name}]]\nhostname = {host.place.address_v6 if self.v6 else host.address}\nssh_port = {host.ssh_port}\nrole = {'master' if number == 0 else 'replica'}\nfailover_priority = {number + 1}\n"
             for number, host in enumerate(self.hosts)
         ]
         text = _CONF.format(

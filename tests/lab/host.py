@@ -15,10 +15,14 @@ _JOIN = 'for group in $GROUPS_OF_HOST; do echo $$ > "$group" || exit 90; done; e
 
 
 class Host:
-    """`place` is where it stands on the network. Commands run inside it without the network: faults must not hinder the lab."""
+    """`place` is where it stands on the network, `layers` are what it has above the image.
 
-    def __init__(self, image: Image, place: Place, *, ssh_port: int = 22) -> None:
+    Commands run inside it without the network: faults must not hinder the lab. `root` is its file system, seen from outside.
+    """
+
+    def __init__(self, image: Image, place: Place, *layers: Path, ssh_port: int = 22) -> None:
         self.image = image
+        self.layers = layers
         self.place = place
         self.ssh_port = ssh_port
         self.nspawn: subprocess.Popen[bytes] | None = None
@@ -40,7 +44,7 @@ class Host:
 
     def create(self, *disks: tuple[str, int]) -> None:
         """Its disk and its cable. `disks` are folders that shall be file systems of their own, each with its size in MB."""
-        mount(self.image.folder, self._upper, self.image.layer)
+        mount(self.image.folder, self._upper, (self.image.layer, *self.layers))
         self.image.make_identity(self.root, self.name, self.ssh_port)
         for folder, size_mb in disks:
             self._separate_disk(folder, size_mb)

@@ -1,13 +1,15 @@
 """A lab: one prepared image, a network, hosts made from it. Labs with different numbers can work side by side on a machine."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from tests.lab import estate
 from tests.lab.cluster import LabCluster
+from tests.lab.databases import LAYOUTS, Databases
 from tests.lab.host import Host
-from tests.lab.image import LAYOUTS, ROOT_TIER, Image
+from tests.lab.image import ROOT_TIER, Image
 from tests.lab.network import Net, Place
 from tests.lab.shell import LabError
 
@@ -22,14 +24,16 @@ class Lab:
         self._hosts: list[Host] = []
         self._newest = _FIRST_NUMBER - 1
         self.net = Net(0)
-        self.image = Image(Path(), self.net)
+        self.image = Image(Path())
+        self._databases = Databases(self.image)
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
             number = started.enter_context(estate.owned())
             started.callback(self.remove_hosts)
             self.net = Net(number)
-            self.image = Image(estate.folder_of(number), self.net)
+            self.image = Image(estate.folder_of(number))
+            self._databases = Databases(self.image)
             self.net.make()
             self.image.prepare()
             self._ends = started.pop_all()
@@ -38,19 +42,24 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._ends.close()
 
-    def hosts(self, *names: str, ssh_port: int = 22, disks: tuple[tuple[str, int], ...] = ()) -> list[Host]:
-        """New hosts, up and reachable. `disks`: folders that are file systems of their own, with their sizes in MB."""
-        made = []
-        for name in names:
-            made.append(Host(self.image, Place(name, self._free_number(), self.net), ssh_port=ssh_port))
-            self._hosts.append(made[-1])
-        for host in made:
-            host.create(*disks)
+    def hosts(self, *names: str, ssh_port: int = 22) -> list[Host]:
+        """New hosts without PostgreSQL, up and reachable."""
+        hosts = [self._new_host(name, ssh_port=ssh_port) for name in names]
+        self._boot(hosts)
+        return hosts
+
+    def _new_host(self, name: str, *layers: Path, ssh_port: int, disks: tuple[tuple[str, int], ...] = ()) -> Host:
+        host = Host(self.image, Place(name, self._free_number(), self.net), *layers, ssh_port=ssh_port)
+        self._hosts.append(host)
+        host.create(*disks)
+        return host
+
+    def _boot(self, hosts: Sequence[Host]) -> None:
+        for host in hosts:
             host.power_on()
-        self._write_known_hosts()
-        for host in made:
+        self.known_hosts.write_text("".join(line for host in self._hosts for line in _known(host)))
+        for host in hosts:
             host.wait_until_up()
-        return made
 
     def _free_number(self) -> int:
         used = {host.place.number for host in self._hosts}
@@ -66,12 +75,17 @@ class Lab:
         ssh_port: int = 22, disk_mb: int = 0,
     ) -> LabCluster:  # fmt: skip
         """A running cluster on fresh hosts: the first is the master. With disk_mb the data directory is on a small disk of its own."""
-        suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
-        names = (f"pg{number}{suffix}" for number in range(1, replicas + 2))
         layout = LAYOUTS[version]
-        hosts = self.hosts(*names, ssh_port=ssh_port, disks=((layout.pgdata, disk_mb),) if disk_mb else ())
+        suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
+        disks = ((layout.pgdata, disk_mb),) if disk_mb else ()
+        hosts = [
+            self._new_host(f"pg{number}{suffix}", self._databases.layer(layout), ssh_port=ssh_port, disks=disks)
+            for number in range(1, replicas + 2)
+        ]
         cluster = LabCluster(hosts, layout, login, self.known_hosts, restart_method=restart_method)
-        cluster.start(synchronous=synchronous)
+        cluster.configure(synchronous=synchronous)
+        self._boot(hosts)
+        cluster.wait_until_streaming(cluster.names[0], replicas)
         return cluster
 
     @property
@@ -89,9 +103,6 @@ class Lab:
         for host in self._hosts:
             host.remove()
         self._hosts.clear()
-
-    def _write_known_hosts(self) -> None:
-        self.known_hosts.write_text("".join(line for host in self._hosts for line in _known(host)))
 
 
 def _known(host: Host) -> list[str]:

@@ -88,7 +88,7 @@ newest=$(ls "$data/pg_wal" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | cut -c1-8 | 
 echo "newest=$newest"
 "$2" "$data" 2>/dev/null | sed 's/^/control=/'
 redo=$("$2" "$data" 2>/dev/null | sed -n "s/^Latest checkpoint's REDO location: *//p")
-echo "record=$(timeout 30 "$3" -q -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
+echo "record=$(timeout 30 "$3" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
 """
 )
 _RELEASE = (

@@ -41,6 +41,12 @@ select pg_logical_emit_message(true, 'handyrep', how)::text as at from local
 """
 
 
+_NO_RESPONSE = 2
+"""What pg_isready ends with when nothing answers."""
+_TIMED_OUT = 124
+"""What timeout ends with when its program did not."""
+
+
 class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
@@ -90,14 +96,15 @@ class inspect_postgres(handyrepplugin):
             program = await find_program(self, here, "pg_isready")
             if not program:
                 return self.fail("pg_isready is not on this host, so what it sees is not known")
-            ran = await self.run_as_postgres(
-                servername, program, "-h", master.client_address, "-p", str(master.port), "-t", "2"
-            )
+            # pg_isready waits whole seconds, and a postmaster that hangs takes the connection and stays silent.
+            patience = ("timeout", f"{self.settings.failover.call_timeout:g}")
+            target = ("-h", master.client_address, "-p", str(master.port))
+            ran = await self.run_as_postgres(servername, *patience, program, *target)
         except NoAnswerError as error:
             return self.fail(nothing_known(error))
         if ran.exit_status in (0, 1):
             return self.success(f"sees {mastername}: {last_words(ran)}")
-        if ran.exit_status == 2:
+        if ran.exit_status in (_NO_RESPONSE, _TIMED_OUT):
             return self.fail(f"does not see {mastername}: {last_words(ran)}", no=True)
         return self.fail(f"pg_isready could not be used: {last_words(ran)}")
 

@@ -1,0 +1,105 @@
+"""The lab for tests: one image a session, fresh hosts a test, a HandyRep that watches them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handyrep.app import running
+from handyrep.engine.monitor import Monitor
+from handyrep.model.status import Health
+from handyrep.operations.all import OPERATIONS
+from handyrep.operations.declare import Running, invoke
+from tests.lab.cluster import LabCluster
+from tests.lab.lab import Lab
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def whole_lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(whole_lab: Lab) -> Iterator[Lab]:
+    """The lab, whose hosts are gone after the test."""
+    yield whole_lab
+    whole_lab.remove_hosts()
+
+
+class Watched:
+    """A HandyRep at work on a lab cluster."""
+
+    def __init__(self, on: Running, conf: Path) -> None:
+        self.on = on
+        self.conf = conf
+
+    async def until(self, holds: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait for something, and say what HandyRep thought when it did not come."""
+        end = asyncio.get_running_loop().time() + patience_s
+        while not holds():
+            if asyncio.get_running_loop().time() > end:
+                raise AssertionError(f"{patience_s:g} s without: {what}\n{self.story()}")
+            await asyncio.sleep(0.01)
+
+    def story(self) -> str:
+        """The newest events."""
+        return "\n".join(f"{event['at']} {event['text']}" for event in self.on.history.newest(60))
+
+    @property
+    def master(self) -> str:
+        return self.on.engine.cluster.master.name if self.on.engine.cluster.master else ""
+
+    @property
+    def rule(self) -> str:
+        """The id of the rule of the last verdict."""
+        return self.on.engine.last_verdict.rule if self.on.engine.last_verdict else ""
+
+    @property
+    def said(self) -> str:
+        return self.on.engine.last_verdict.sentence if self.on.engine.last_verdict else ""
+
+    async def healthy(self) -> None:
+        await self.until(lambda: self.on.engine.cluster.status.health is Health.HEALTHY, "a healthy cluster")
+
+    async def failed_over(self, old: str) -> str:
+        """Wait for another master and a closed journal; its name."""
+        await self.until(lambda: self.master not in ("", old), f"a master other than {old}")
+        await self.until(lambda: self.on.engine.journal.open_run() is None, "the failover closed")
+        return self.master
+
+    async def call(self, name: str, **arguments: object) -> dict[str, Any]:
+        """An operation; its RD."""
+        assert name in OPERATIONS
+        return await invoke(self.on, name, arguments)
+
+
+@asynccontextmanager
+async def watching(conf: Path, *, monitor: bool = True) -> AsyncIterator[Watched]:
+    """HandyRep on this configuration, with or without its loop."""
+    async with running(conf) as on:
+        watched = Watched(on, conf)
+        task = asyncio.create_task(Monitor(on.engine, on.check).run()) if monitor else None
+        try:
+            yield watched
+        finally:
+            if task is not None:
+                task.cancel()
+
+
+Watch = Callable[..., AbstractAsyncContextManager[Watched]]
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    """`async with watch(cluster, failover="…") as handyrep:`"""
+
+    def started(cluster: LabCluster, *, monitor: bool = True, **sections: str) -> AbstractAsyncContextManager[Watched]:
+        return watching(cluster.handyrep_conf(tmp_path, **sections), monitor=monitor)
+
+    return started
