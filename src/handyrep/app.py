@@ -29,7 +29,6 @@ from handyrep.plugin_api.check import check_plugins
 from handyrep.plugin_api.registry import Registry
 from handyrep.ports import EventSink, Login
 
-
 _CLOSING_S = 0.05
 """Connections that were given up are closed by the event loop's next rounds."""
 

@@ -71,7 +71,7 @@ def next_move(run: Run) -> NextMove:
     return Finished(tuple(left))
 
 
-def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
+def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:  # noqa: PLR0911 - one return for each way to end
     """What this stage still wants; None when it is behind us. Failures that are gone past are added to `left`."""
     refused: list[Ended] = []
     for subject in subjects(stage, run):

@@ -57,7 +57,7 @@ async def startup(on: Running, server: str) -> Result:
 
 
 @operation("Actions", changes=True, server="name of the server", fast="stop without waiting for clients")
-async def shutdown(on: Running, server: str, fast: bool = True) -> Result:  # noqa: FBT001, FBT002 - a parameter of the operation
+async def shutdown(on: Running, server: str, fast: bool = True) -> Result:
     """Stop PostgreSQL on a server, and look whether it stopped."""
     async with on.engine.changing(f"stopping {server}"):
         await only_if_active(on)
@@ -162,7 +162,7 @@ async def remaster(on: Running, replica: str, newmaster: str | None = None) -> R
     reclone="overwrite what is there",
     clonefrom="server to copy; left out: the master",
 )
-async def clone(on: Running, replica: str, reclone: bool = False, clonefrom: str | None = None) -> Result:  # noqa: FBT001, FBT002 - a parameter of the operation
+async def clone(on: Running, replica: str, reclone: bool = False, clonefrom: str | None = None) -> Result:
     """Make a replica by copying the master."""
     async with on.engine.changing(f"cloning {replica}"):
         await only_if_active(on)

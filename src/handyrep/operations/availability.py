@@ -70,7 +70,7 @@ async def verify_all(on: Running) -> Result:
 
 
 @operation("Availability", changes=True, verify="look fully, not only lightly")
-async def failover_check(on: Running, verify: bool = False) -> Result:  # noqa: FBT001, FBT002 - a parameter of the operation
+async def failover_check(on: Running, verify: bool = False) -> Result:
     """The periodic check: look, decide, and fail over if the rules say so."""
     return await on.check.run(verify=verify)
 

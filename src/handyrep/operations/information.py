@@ -65,7 +65,7 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
 
 
 @operation("Information", changes=False, verify="look fully first")
-async def get_cluster_status(on: Running, verify: bool = False) -> Result:  # noqa: FBT001, FBT002 - a parameter of the operation
+async def get_cluster_status(on: Running, verify: bool = False) -> Result:
     """Status of the cluster alone."""
     await look(on, "verify" if verify else "cached")
     return success(on.engine.cluster.status.reason, **on.engine.cluster.status.as_dict())
@@ -81,7 +81,7 @@ async def get_master_name(on: Running) -> Result:
 
 
 @operation("Information", changes=False, server="name; all servers when left out", verify="look fully first")
-async def get_server_info(on: Running, server: str | None = None, verify: bool = False) -> Result:  # noqa: FBT001, FBT002
+async def get_server_info(on: Running, server: str | None = None, verify: bool = False) -> Result:
     """What is known of one server, or of all."""
     names = [member_or_refuse(on.engine.cluster, server).name] if server else list(on.engine.cluster.members)
     await look(on, "verify" if verify else "cached", *names)
@@ -89,7 +89,7 @@ async def get_server_info(on: Running, server: str | None = None, verify: bool =
 
 
 @operation("Information", changes=False, role="master, replica, pgbouncer, …", verify="look fully first")
-async def get_servers_by_role(on: Running, role: str, verify: bool = False) -> Result:  # noqa: FBT001, FBT002
+async def get_servers_by_role(on: Running, role: str, verify: bool = False) -> Result:
     """The enabled servers of a role."""
     members = on.engine.cluster.by_role(role)
     if members:
@@ -122,7 +122,7 @@ async def get_setting(on: Running, category: str, setting: str) -> Result:
 
 
 @operation("Information", changes=True, verbose="log every poll")
-async def set_verbose(on: Running, verbose: bool = True) -> Result:  # noqa: FBT001, FBT002
+async def set_verbose(on: Running, verbose: bool = True) -> Result:
     """Log more, or less, until the next restart."""
     logging.getLogger("handyrep").setLevel(logging.DEBUG if verbose else logging.INFO)
     return success(f"verbose logging is {'on' if verbose else 'off'}", events=len(on.history.newest(1)))

@@ -15,14 +15,17 @@ Raw = Mapping[str, str | list[str] | tuple[str, ...]]
 
 
 class Option(Generic[T]):
-    """A class attribute of a plugin that reads as its configured value on the instance."""
+    """A class attribute of a plugin that reads as its configured value on the instance.
+
+    An attribute `server_` is the option `server`: for names that a helper of the parent has already.
+    """
 
     def __init__(self, directive: Directive[T]) -> None:
         self.directive = directive
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self.name = name.removesuffix("_")
 
     @overload
     def __get__(self, instance: None, owner: type) -> "Option[T]": ...
@@ -43,7 +46,7 @@ def options_of(plugin: type) -> dict[str, Directive[Any]]:
     """The options a plugin class declares, those of its parents included."""
     found: dict[str, Directive[Any]] = {}
     for parent in reversed(plugin.__mro__):
-        found |= {name: value.directive for name, value in vars(parent).items() if isinstance(value, Option)}
+        found |= {value.name: value.directive for value in vars(parent).values() if isinstance(value, Option)}
     return found
 
 

@@ -79,7 +79,7 @@ class clone_basebackup(handyrepplugin):
     basebackup_path = option(path, "", "full path of pg_basebackup on the servers; blank: looked for")
     extra_parameters = option(list_of(text), (), "additional parameters for pg_basebackup, separated by commas")
 
-    async def run(self, servername: str, clonefrom: str, reclone: bool) -> Result:  # type: ignore[override] # noqa: FBT001 - the contract of its kind
+    async def run(self, servername: str, clonefrom: str, reclone: bool) -> Result:  # type: ignore[override]
         """SUCCESS when it was copied and started."""
         server, source = self.server(servername), self.server(clonefrom)
         if server.role == Role.MASTER or servername == clonefrom:

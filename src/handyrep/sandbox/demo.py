@@ -113,7 +113,7 @@ class Story:
             sys.stdout.write(sentence + "\n")
             sys.stdout.flush()
 
-    def record(self, kind: str, text: str, facts: Mapping[str, Any]) -> None:
+    def record(self, kind: str, text: str, facts: Mapping[str, Any]) -> None:  # noqa: ARG002 - the port's form
         """An event of HandyRep, as ports.EventSink has it."""
         if kind in ("verdict", "step", "begin", "finished", "abandoned", "ask", "cluster", "error"):
             self.say(f"  HandyRep: {text}")
@@ -221,6 +221,6 @@ async def _until(holds: Any, what: str) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not holds():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a story may look at anything
     except TimeoutError:
         raise DemoError(f"the demo waited {_PATIENCE_S:g} s in vain for {what}") from None

@@ -45,7 +45,7 @@ def _options(
     conf: Annotated[Path, typer.Option("--conf", "-c", envvar="HANDYREP_CONF", help="configuration file")] = Path(
         "handyrep.conf"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="print the return dictionary as JSON")] = False,  # noqa: FBT002 - typer's way
+    as_json: Annotated[bool, typer.Option("--json", help="print the return dictionary as JSON")] = False,
 ) -> None:
     _Chosen.conf = conf
     _Chosen.as_json = as_json

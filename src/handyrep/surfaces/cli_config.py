@@ -41,7 +41,7 @@ def check(file: Annotated[Path | None, typer.Argument(help="configuration file; 
 @app.command()
 def show(
     file: Annotated[Path | None, typer.Argument(help="configuration file; left out: --conf")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,  # noqa: FBT002 - typer's way
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show every effective value and where it came from. Secrets stay hidden."""
     path = file or _Chosen.conf

@@ -45,7 +45,7 @@ def new(
 
 
 @app.command("list")
-def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False) -> None:  # noqa: FBT002 - typer's way
+def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False) -> None:
     """Every plugin that can be named, what it is for, and where it comes from."""
     registry = _registry()
     found = []
