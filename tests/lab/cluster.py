@@ -77,17 +77,25 @@ class LabCluster:
         return next(host for host in self.hosts if host.name == name)
 
     def configure(self, *, synchronous: bool) -> None:
-        """Before the hosts boot: who they are, whom the replicas follow, and that PostgreSQL starts with its host."""
+        """Before the hosts boot: who they are, and whom the replicas follow."""
         for host in self.hosts:
             others = ", ".join(f'"{other.name}"' for other in self.hosts if other is not host)
             promise = f"ANY 1 ({others})" if synchronous and others else ""
             settings = f"synchronous_standby_names = '{promise}'\ncluster_name = '{host.name}'\n"
             write(host.root / OWN_SETTINGS.lstrip("/"), settings)
-            if not self.layout.pgconf:
-                wanted = host.root / f"etc/systemd/system/multi-user.target.wants/{self.layout.unit}.service"
-                link(wanted, f"/etc/systemd/system/{self.layout.unit}.service")
         for host in self.hosts[1:]:
             self._make_replica(host, self.hosts[0])
+
+    def start_with_hosts(self, wanted: bool) -> None:
+        """Whether PostgreSQL starts by itself when its host boots."""
+        for host in self.hosts:
+            if self.layout.pgconf:
+                write(host.root / self.layout.pgconf.lstrip("/") / "start.conf", "auto\n" if wanted else "manual\n")
+            else:
+                start = host.root / f"etc/systemd/system/multi-user.target.wants/{self.layout.unit}.service"
+                start.unlink(missing_ok=True)
+                if wanted:
+                    link(start, f"/etc/systemd/system/{self.layout.unit}.service")
 
     def _make_replica(self, host: Host, master: Host) -> None:
         password = PASSWORDS["replication"]

@@ -72,9 +72,12 @@ class Lab:
 
     def cluster(
         self, version: int = 15, *, replicas: int = 2, login: str = ROOT_TIER, synchronous: bool = True, restart_method: str = "",
-        ssh_port: int = 22, disk_mb: int = 0,
+        ssh_port: int = 22, disk_mb: int = 0, autostart: bool = False,
     ) -> LabCluster:  # fmt: skip
-        """A running cluster on fresh hosts: the first is the master. With disk_mb the data directory is on a small disk of its own."""
+        """A running cluster on fresh hosts: the first is the master.
+
+        With disk_mb the data directory is on a small disk of its own. With autostart PostgreSQL comes back by itself when its host does.
+        """
         layout = LAYOUTS[version]
         suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
         disks = ((layout.pgdata, disk_mb),) if disk_mb else ()
@@ -84,8 +87,10 @@ class Lab:
         ]
         cluster = LabCluster(hosts, layout, login, self.known_hosts, restart_method=restart_method)
         cluster.configure(synchronous=synchronous)
+        cluster.start_with_hosts(True)
         self._boot(hosts)
         cluster.wait_until_streaming(cluster.names[0], replicas)
+        cluster.start_with_hosts(autostart)
         return cluster
 
     @property
