@@ -71,6 +71,10 @@ class PostgreSQL:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, user=account(), group=_group(), start_new_session=True
             )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Also after a crash of one of its processes."""
         wait_for(self.port)
         ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
         end = time.monotonic() + 30
@@ -144,8 +148,8 @@ def running_pgbouncer() -> Iterator[int]:
         users.write_text(f'"postgres" "{PASSWORD}"\n')
         conf = folder / "pgbouncer.ini"
         conf.write_text(
-            "[databases]\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-            f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {users}\nadmin_users = postgres\nunix_socket_dir =\n"
+            f"[databases]\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {users}\nadmin_users = postgres\n"
         )
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -140,12 +140,12 @@ async def test_what_no_program_can_be_given_is_refused(sshd: Sshd, way: str, com
             await hosts.run_here(command, deadline_s=DEADLINE_S)
 
 
-@pytest.mark.parametrize("way", PLAIN)
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_command_that_does_not_end_in_time_is_killed(sshd: Sshd, way: str) -> None:
-    server, argv = server_of(way, sshd), ("sh", "-c", "sleep 86.25; echo late")
+    server, slow = server_of(way, sshd), as_postgres("sh", "-c", "sleep 86.25; echo late")
     async with real_hosts() as hosts:
         with pytest.raises(NoAnswerError, match="did not end"):
-            await hosts.run(server, Command(argv), deadline_s=0.3)
+            await hosts.run(server, slow, deadline_s=0.3)
         assert await _gone(hosts, "sleep 86.25")
         after = await hosts.run(server, Command(("echo", "next")), deadline_s=DEADLINE_S)
     assert after.stdout == "next\n"

@@ -273,6 +273,33 @@ async def test_a_killed_server_is_told_and_its_return_is_seen(db: RealDatabases)
         assert await pid_of(db, own.server()) > 0
 
 
+async def test_backends_that_die_without_a_word_are_told_and_their_statements_unknown(db: RealDatabases) -> None:
+    with running_postgresql() as own:
+        lost: asyncio.Queue[str] = asyncio.Queue()
+        db.on_lost = lost.put_nowait
+        own.send_signal(await pid_of(db, own.server()), signal.SIGKILL)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await lost.get() == "pg"
+        await asyncio.to_thread(own.wait_until_ready)
+        asked = "select pg_sleep(30)"
+        running = asyncio.create_task(db.query(own.server(), asked, deadline_s=DEADLINE_S, login=Login.SUPERUSER))
+        await asyncio.sleep(0.3)
+        find = "select pid from pg_stat_activity where query = %s"
+        (row,) = await db.query(own.server(), find, (asked,), deadline_s=DEADLINE_S)
+        own.send_signal(row["pid"], signal.SIGKILL)
+        with pytest.raises(NoAnswerError, match="broke"):
+            await running
+
+
+async def test_parallel_calls_leave_one_connection(db: RealDatabases, postgresql: PostgreSQL) -> None:
+    pids = set(await asyncio.gather(*(pid_of(db, postgresql.server()) for _ in range(6))))
+    await asyncio.sleep(0.3)
+    count = "select count(*) as n from pg_stat_activity where pid = any(%s)"
+    (row,) = await db.query(postgresql.server(), count, (list(pids),), deadline_s=DEADLINE_S)
+    assert len(pids) > 1
+    assert row["n"] == 1
+
+
 async def test_a_statement_that_does_not_fit_its_values_is_refused_unsent(
     db: RealDatabases, postgresql: PostgreSQL
 ) -> None:
@@ -317,6 +344,17 @@ async def test_the_console_of_a_pgbouncer_answers(db: RealDatabases, pgbouncer: 
     assert (
         await state_of_refusal(databases("wrong"), server, login=Login.BOUNCER_ADMIN, database="pgbouncer") == "28P01"
     )
+
+
+async def test_an_answer_that_is_no_text_is_an_error(
+    db: RealDatabases, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def execute(*_: object) -> None:
+        b"\xff".decode()
+
+    monkeypatch.setattr("handyrep.adapters.libpq.Connection.execute", execute)
+    with pytest.raises(DatabaseError, match="UTF-8"):
+        await db.query(postgresql.server(), "select 1", deadline_s=DEADLINE_S)
 
 
 async def test_no_password_is_ever_told(

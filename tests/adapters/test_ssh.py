@@ -190,6 +190,10 @@ async def test_a_jump_host_is_gone_through_and_its_key_is_required(own_sshd: Ssh
         assert own_sshd.sessions() == []
         with pytest.raises(HostKeyError, match="jump host"):
             await ran(behind.server(ssh_jump=jump), HELLO)
+        with pytest.raises(HostKeyError):
+            await ran(behind.server(ssh_jump=jump, known_hosts=str(own_sshd.known_hosts)), HELLO)
+        await asyncio.sleep(0.3)
+        assert own_sshd.sessions() == []
 
 
 @pytest.mark.parametrize(
@@ -223,6 +227,12 @@ async def test_a_server_that_changed_its_role_keeps_its_connection(own_sshd: Ssh
         before = own_sshd.sessions()
         assert await says_hello(hosts, own_sshd.server(role="master"))
         assert own_sshd.sessions() == before
+
+
+async def test_an_account_without_a_name_is_its_number(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4242424)
+    server = sshd.server(control="local", postgres_os_user="4242424")
+    assert (await ran(server, Command(("echo", "as myself"), RunAs.POSTGRES))).stdout == "as myself\n"
 
 
 async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:

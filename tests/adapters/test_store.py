@@ -56,6 +56,14 @@ def test_the_form_of_the_file(tmp_path: Path) -> None:
     assert (whole["version"], whole["generation"], whole["content"]) == (1, 2, NEW)
 
 
+def test_who_has_the_old_file_open_reads_the_old_version_to_its_end(tmp_path: Path) -> None:
+    path = both_saved(tmp_path)
+    with path.open() as reader:
+        StateFile(path).save(OLD)
+        assert json.load(reader)["content"] == NEW
+    assert json.loads(path.with_name("servers.save.1").read_text())["content"] == NEW
+
+
 def test_content_that_json_changes_is_read_back_as_json_has_it(tmp_path: Path) -> None:
     store = StateFile(tmp_path / "servers.save")
     store.save({"a": (1, 2), "b": {10: "x", 9: "y"}})
@@ -136,6 +144,14 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(10**12)
     with pytest.raises(StateError, match="larger"):
         StateFile(path).load()
+
+
+def test_what_would_be_too_large_to_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = both_saved(tmp_path)
+    monkeypatch.setattr("handyrep.adapters.store.MAX_BYTES", 1000)
+    with pytest.raises(StateError, match="larger"):
+        StateFile(path).save({"much": "x" * 1000})
+    assert StateFile(path).load() == NEW
 
 
 def test_a_missing_file_with_a_version_before_is_not_none(tmp_path: Path) -> None:
