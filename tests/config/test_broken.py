@@ -128,7 +128,11 @@ def _bad_heading(conf: Conf, heading: str, key: str, at: int) -> tuple[str, ...]
 
 
 def _second_master(conf: Conf, heading: str, key: str, at: int) -> tuple[str, ...]:
-    return with_server(conf, f"second{at}", {"hostname": f"second{at}", "role": "master"}), "role", "is master"
+    """Two more masters: the role of m1 may be broken as well."""
+    names = [f"{name}{at}" for name in ("third", "second")]
+    for name in names:
+        with_server(conf, name, {"hostname": name, "role": "master"})
+    return f"[servers] [[{names[0]}]]", "role", "is master"
 
 
 def _same_place(conf: Conf, heading: str, key: str, at: int) -> tuple[str, ...]:
@@ -167,23 +171,12 @@ MISTAKES = (
     Mistake("unknown server", (("[archive]", "archive_server"),), _replaced("attick", "m2")),
 )  # fmt: skip
 
-_STRUCTURAL = (
-    "typo in section",
-    "repeated section",
-    "unknown section",
-    "bad heading",
-    "second master",
-    "same place",
-    "bad server name",
-)
-"""Mistakes that move headings come last: the others still find their sections under their own names."""
-
 Injection = tuple[Mistake, tuple[str, str], int]
 
 
 @st.composite
 def injections(draw: st.DrawFn) -> list[Injection]:
-    """One to five mistakes, no two at the same place; a misspelt section is not repeated as well."""
+    """One to five mistakes, no two at the same place; sections lose their names last, so that the others find them."""
     chosen: list[Injection] = []
     taken: set[tuple[str, str]] = set()
     for _ in range(draw(st.integers(1, 5))):
@@ -193,7 +186,7 @@ def injections(draw: st.DrawFn) -> list[Injection]:
         if place not in taken:
             taken.add(place)
             chosen.append((mistake, target, draw(st.integers(0, 20))))
-    return sorted(chosen, key=lambda one: one[0].name in _STRUCTURAL)
+    return sorted(chosen, key=lambda one: (one[0].make is _typo_in_section, one[1][0] == "nowhere"))
 
 
 def _broken(chosen: list[Injection]) -> tuple[str, list[tuple[str, ...]]]:

@@ -119,14 +119,18 @@ class Outline:
         return last
 
     def _long_value(self, raw: str, number: int) -> tuple[str | None, int]:
-        """A value in triple quotes and the number of its last line; no value when it does not end well."""
+        """A value in triple quotes and the number of its last line; no value when it does not end well.
+
+        Then the lines that follow are read as lines of their own, so that their mistakes are named too.
+        """
         quote = raw[:3]
         if quote in raw[3:]:
             return _closed(raw[3:], quote), number
         if quote not in self._never_closed:
             for last in range(number + 1, len(self._lines) + 1):
                 if quote in self._lines[last - 1]:
-                    return _closed("\n".join([raw[3:], *self._lines[number:last]]), quote), last
+                    text = _closed("\n".join([raw[3:], *self._lines[number:last]]), quote)
+                    return text, number if text is None else last
             self._never_closed.add(quote)
         return None, number
 

@@ -58,9 +58,9 @@ def _loaded(text: str, source: str, *, exposed: bool) -> Loaded:
     values = Values(legacy.modernized(outline.sections, findings), findings)
     assembly = Assembly(values, source)
     for place, key, what in contradictions(assembly.settings):
-        findings.problem(place, key, what, values.line_of(place, key))
+        findings.problem(values.as_written(place), key, what, values.line_of(place, key))
     for place, key, what in oddities(assembly.settings):
-        findings.warning(place, key, what, values.line_of(place, key))
+        findings.warning(values.as_written(place), key, what, values.line_of(place, key))
     if exposed and values.holds_passwords:
         findings.warning(("passwords",), "", f"can be read by other accounts; run: chmod 600 {source}", None)
     kept = None if findings.problems else assembly.settings

@@ -27,6 +27,7 @@ class Values:
         self._by_place: dict[Place, dict[str, Any]] = {}
         self._given: dict[tuple[Place, str], Line] = {}
         self._headings: dict[Place, int] = {}
+        self._written: dict[Place, Place] = {}
         for place, section in sections.items():
             self._read(place, section)
         self._require()
@@ -48,6 +49,10 @@ class Values:
         line = self._given.get((place, key))
         return line.number if line is not None else self._headings.get(place)
 
+    def as_written(self, place: Place) -> Place:
+        """The section as the file spells it."""
+        return self._written.get(place, place)
+
     @property
     def holds_passwords(self) -> bool:
         """Whether a password itself stands in the file, not only where to find it."""
@@ -60,6 +65,7 @@ class Values:
         meant = _meant(place)
         kind = _kind(meant)
         self._headings.setdefault(meant, section.number)
+        self._written.setdefault(meant, place)
         self._check_heading(place, kind, section.number)
         taken, known = self._by_place.setdefault(meant, {}), _known(meant)
         for line in section.lines.values():
@@ -74,10 +80,10 @@ class Values:
     def _check_heading(self, place: Place, kind: "_Kind", number: int) -> None:
         if len(place) == 1 and place[0] not in _TOP:
             self._findings.problem(place, "", "is not a section", number, _TOP)
-        elif kind is _Kind.NOWHERE and place[0] in _TOP:
+        elif kind is _Kind.NOWHERE and _meant(place)[0] in _TOP:
             what = f"is a subsection, and {' '.join(shown_place(place[:-1]))} takes none"
             self._findings.problem(place, "", what, number, _TOP)
-        elif kind is _Kind.ITEM and place[0] == "servers" and not SERVER_NAME.fullmatch(place[1]):
+        elif kind is _Kind.ITEM and _meant(place)[0] == "servers" and not SERVER_NAME.fullmatch(place[1]):
             what = "is not a server's name: at most 63 letters, digits, '_', '-' and '.', not beginning with '-' or '.'"
             self._findings.problem(place, "", what, number)
 
@@ -112,7 +118,9 @@ class Values:
         for place, values in self._by_place.items():
             for key, what in _required(place, values, self.of("server_defaults")):
                 if (place, key) not in self._given or not self._given[place, key].text.strip("'\""):
-                    self._findings.problem(place, key, f"is required: {what}", self.line_of(place, key))
+                    self._findings.problem(
+                        self.as_written(place), key, f"is required: {what}", self.line_of(place, key)
+                    )
 
 
 class _Kind(enum.Enum):
