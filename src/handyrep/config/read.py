@@ -73,7 +73,7 @@ def _text_of(file: Path) -> tuple[str, str, int]:
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):
-            return "", f"{file} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}", mode
+            return "", f"{file} is {'a folder, not handyrep.conf' if stat.S_ISDIR(mode) else 'no regular file'}", mode
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
