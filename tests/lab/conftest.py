@@ -64,6 +64,12 @@ class Watched:
     def said(self) -> str:
         return self.on.engine.last_verdict.sentence if self.on.engine.last_verdict else ""
 
+    async def settled(self, cluster: LabCluster) -> None:
+        """Wait until every service has started for good, and look at everything. Debian's takes two seconds to say so."""
+        for host in cluster.hosts:
+            await asyncio.to_thread(host.inside, "systemctl", "start", cluster.layout.unit)
+        await self.call("verify_all")
+
     async def healthy(self) -> None:
         await self.until(lambda: self.on.engine.cluster.status.health is Health.HEALTHY, "a healthy cluster")
 

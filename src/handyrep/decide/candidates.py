@@ -22,15 +22,17 @@ def choose(
     *,
     last_lsn: Lsn | None,
     wanted: str = "",
+    slack_bytes: int = 0,
 ) -> Choice:
     """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
 
     `last_lsn`: the old master's end of WAL as read on its disk, None when it was not. Without a proof that nothing is
     lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes.
+    `slack_bytes`: so far behind is not held against a candidate while the master still writes: the end of its WAL is waited for later.
     """
     facts = {name: picture.of(name).facts for name in _all_replicas(cluster)}
     best = _most_advanced(facts.values(), cluster)
-    reasons = {name: _unfit(name, cluster, facts.get(name), best) for name in ordered}
+    reasons = {name: _unfit(name, cluster, facts.get(name), best, slack_bytes) for name in ordered}
     if wanted and wanted not in reasons:
         return Choice(None, (Excluded(wanted, "the selection plugin does not name it: it is not healthy or lagged"),))
     considered = [wanted] if wanted else list(ordered)
@@ -54,7 +56,9 @@ def _most_advanced(all_facts: Iterable[PostgresFacts | None], cluster: Cluster) 
     return max(known, key=lambda facts: (facts.timeline, facts.received_lsn), default=None)
 
 
-def _unfit(name: str, cluster: Cluster, facts: PostgresFacts | None, best: PostgresFacts | None) -> str:
+def _unfit(
+    name: str, cluster: Cluster, facts: PostgresFacts | None, best: PostgresFacts | None, slack_bytes: int
+) -> str:
     """Why this replica must not be promoted; '' when nothing speaks against it."""
     member = cluster.members.get(name)
     if member is None or not member.server.enabled or member.server.role != Role.REPLICA:
@@ -65,16 +69,16 @@ def _unfit(name: str, cluster: Cluster, facts: PostgresFacts | None, best: Postg
         return "it is not in recovery: it is a master already"
     if not _is_ours(facts, cluster):
         return f"it belongs to another cluster (system identifier {facts.system_identifier})"
-    return _behind(facts, best)
+    return _behind(facts, best, slack_bytes)
 
 
-def _behind(facts: PostgresFacts, best: PostgresFacts | None) -> str:
+def _behind(facts: PostgresFacts, best: PostgresFacts | None, slack_bytes: int) -> str:
     if best is None:
         return "it could not be compared with the others"
     if facts.timeline < best.timeline:
         return f"it is on timeline {facts.timeline}, another replica on {best.timeline}"
     behind_bytes = best.received_lsn - facts.received_lsn
-    return f"it is {behind_bytes} bytes behind the most advanced replica" if behind_bytes > 0 else ""
+    return f"it is {behind_bytes} bytes behind the most advanced replica" if behind_bytes > slack_bytes else ""
 
 
 def _with_data_proof(

@@ -69,6 +69,9 @@ class Executor:
         seen = picture.of(run.old_master)
         if seen.writable is not Answer.YES:
             return fail(f"{run.old_master} does not take writes ({'; '.join(seen.notes)}), so this would be a failover")
+        if seen.running is not Answer.YES:
+            said_so = "; ".join(seen.notes)
+            return fail(f"the service of {run.old_master} is not settled, so stopping it might not be clean ({said_so})")
         for fence in run.fences:
             possible = await self._hands.use(Kind.FENCE, "test", name=fence, servername=run.old_master)
             if possible.outcome is Outcome.SUCCESS:
@@ -87,7 +90,16 @@ class Executor:
         picture = await self._observer.verify(*run.replicas)
         ordered, why_none = await self._hands.select()
         last_lsn = self._last_lsn(run, picture)
-        choice = choose(ordered, self._state.cluster, picture, self._policy, last_lsn=last_lsn, wanted=run.wanted)
+        slack_bytes = self._policy.max_lost_wal_bytes if run.kind is RunKind.SWITCHOVER else 0
+        choice = choose(
+            ordered,
+            self._state.cluster,
+            picture,
+            self._policy,
+            last_lsn=last_lsn,
+            wanted=run.wanted,
+            slack_bytes=slack_bytes,
+        )
         excluded = {e.name: e.reason for e in choice.excluded}
         if choice.candidate is None:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded.items())

@@ -28,15 +28,19 @@ class Hands:
         *,
         server: Server | None = None,
         name: str | None = None,
+        patience_s: float | None = None,
         **arguments: Any,
     ) -> Result:
-        """Call `method` of the plugin that the configuration names for this kind (and server)."""
+        """Call `method` of the plugin that the configuration names for this kind (and server).
+
+        `patience_s`: how long it may take, where the usual time of its kind is not right.
+        """
         plugin = name or self.configured(kind, server)
         if not plugin:
             return fail(f"no {KINDS[kind].directive} is configured")
         if server is not None:
             arguments = {_server_parameter(kind, method): server.name, **arguments}
-        deadline_s = self.deadline_s(kind, method)
+        deadline_s = self.deadline_s(kind, method) if patience_s is None else patience_s
         return await self._caller.call(
             kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
         )

@@ -137,7 +137,7 @@ def _boolean(given: object) -> bool:
 
 def _whole(given: object) -> int:
     if isinstance(given, bool) or not isinstance(given, int | str):
-        raise ValueError(f"must be a whole number, not {given!r}")
+        raise ValueError(f"must be a whole number, not {given!r}")  # noqa: TRY004 - collected as a problem
     try:
         return int(given)
     except ValueError:

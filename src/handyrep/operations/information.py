@@ -165,7 +165,8 @@ async def doctor(on: Running) -> Result:
     """Ask every configured plugin whether it could do its work on every server it concerns."""
     findings = []
     for kind, name in dict.fromkeys((kind, name) for _, kind, name in uses(on.engine.settings)):
-        result = await on.engine.hands.use(kind, "test", name=name)
+        patience_s = on.engine.settings.failover.start_timeout
+        result = await on.engine.hands.use(kind, "test", name=name, patience_s=patience_s)
         findings.append({"plugin": name, "kind": kind.value, **result.as_rd(), "details": said(result)})
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]
     if ill:

@@ -220,7 +220,7 @@ def _background(coroutine: Any) -> Any:
 async def _until(holds: Any, what: str) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            while not holds():
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a story may look at anything
+            while not holds():  # noqa: ASYNC110 - a story may look at anything
+                await asyncio.sleep(0.01)
     except TimeoutError:
         raise DemoError(f"the demo waited {_PATIENCE_S:g} s in vain for {what}") from None

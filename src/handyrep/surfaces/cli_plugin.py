@@ -79,7 +79,8 @@ async def _tested(name: str) -> tuple[bool, str]:
         raise ConfigurationError(loaded.problems, source=str(_Chosen.conf))
     kind = next(iter(registry.load(name).kinds), Kind.EXTRA_COMMAND)
     async with running(_Chosen.conf, beside_a_daemon=True) as on:
-        result = await on.engine.hands.use(kind, "test", name=name)
+        patience_s = on.engine.settings.failover.start_timeout
+        result = await on.engine.hands.use(kind, "test", name=name, patience_s=patience_s)
     ok = result.outcome is Outcome.SUCCESS
     return ok, result.details if ok else said(result)
 
