@@ -99,18 +99,8 @@ class Servers:
         self._check_room()
         self._open_to_the_account()
         master, *replicas = NAMES
-        self._run(
-            "initdb",
-            "-D",
-            str(self.data(master)),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-k",
-            "--no-sync",
-            "--no-instructions",
-        )
+        options = "-U postgres -A trust -k --no-sync --no-instructions"
+        self._run("initdb", "-D", str(self.data(master)), *options.split())
         for name in NAMES:
             self._configure(name, synchronous=name != master)
         self.start(master)
@@ -121,22 +111,15 @@ class Servers:
             "create table demo (n bigint primary key)",
         )
         for name in replicas:
-            source = f"host=127.0.0.1 port={self.ports[master]} user=replication application_name={name}"
-            self._run(
-                "pg_basebackup",
-                "-d",
-                source,
-                "-D",
-                str(self.data(name)),
-                "-X",
-                "stream",
-                "--checkpoint=fast",
-                "-R",
-                "--no-sync",
-            )
+            self._copy(master, name)
             self.start(name)
         self._configure(master, synchronous=True)
         self._psql(master, "select pg_reload_conf()")
+
+    def _copy(self, master: str, name: str) -> None:
+        source = f"host=127.0.0.1 port={self.ports[master]} user=replication application_name={name}"
+        options = "-X stream --checkpoint=fast -R --no-sync"
+        self._run("pg_basebackup", "-d", source, "-D", str(self.data(name)), *options.split())
 
     def data(self, name: str) -> Path:
         """A server's data directory."""
