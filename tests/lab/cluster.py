@@ -50,6 +50,13 @@ restart_method = {restart_method}
 service_name = {layout.unit}
 {plugins}
 """
+_MINIMAL_ROLE = """
+alter role handyrep nosuperuser;
+grant pg_monitor, pg_checkpoint to handyrep;
+grant execute on function pg_promote(boolean, integer), pg_reload_conf() to handyrep;
+grant alter system on parameter primary_conninfo, synchronous_standby_names, wal_retrieve_retry_interval to handyrep;
+create schema handyrep authorization handyrep;
+"""
 
 
 class LabCluster:
@@ -105,6 +112,11 @@ class LabCluster:
             settings.write(f"primary_conninfo = '{conninfo}'\n")
         (data / "standby.signal").touch(mode=0o600)
         shutil.chown(data / "standby.signal", "postgres", "postgres")
+
+    def reduce_role(self) -> None:
+        """From now on HandyRep's role is no superuser, but has what it needs (version 15 and later). Call it while the first host is master."""
+        with self.connect(self.names[0]) as connection:
+            connection.execute(_MINIMAL_ROLE)
 
     def wait_until_streaming(self, master: str, count: int, patience_s: float = 30.0) -> None:
         """Until so many replicas stream from the master. Raises LabError."""

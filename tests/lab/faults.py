@@ -1,11 +1,21 @@
-"""Faults as verbs. Each shows that it is in effect before it returns, so that no test passes because nothing happened."""
+"""Faults as verbs. Each shows that it is in effect before it returns, so that no test passes because nothing happened; so does its removal.
+
+They work from outside the network (signals, cables, firewalls of a host): no fault hinders another, or the lab.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psycopg
 
 from tests.lab.cluster import LabCluster
 from tests.lab.host import Host
+from tests.lab.network import answers
 from tests.lab.shell import LabError, run
+
+_BALLAST = "ballast-of-the-lab"
 
 
 def _until(holds: Callable[[], bool], what: str, patience_s: float = 15.0) -> None:
@@ -21,9 +31,10 @@ def postmaster(cluster: LabCluster, host: Host) -> int:
     return int(host.inside("head", "-n", "1", f"{cluster.layout.pgdata}/postmaster.pid"))
 
 
-def _alive(host: Host, process: int) -> bool:
-    state = host.inside("sh", "-c", f"cut -d' ' -f3 /proc/{process}/stat 2>/dev/null || echo X").strip()
-    return state not in ("X", "Z")
+def _state(host: Host, process: int) -> str:
+    """The letter that ps shows for it; X when there is none."""
+    said = host.inside("sh", "-c", f"cut -d')' -f2- /proc/{process}/stat 2>/dev/null || echo X").split()
+    return said[0]
 
 
 def _accepts(host: Host) -> bool:
@@ -35,44 +46,38 @@ def crash(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     process = postmaster(cluster, host)
     host.inside("kill", "-9", str(process))
-    _until(lambda: not _alive(host, process), f"the postmaster of {name} dead")
+    _until(lambda: _state(host, process) in "XZ", f"the postmaster of {name} dead")
 
 
 def stop_immediate(cluster: LabCluster, name: str) -> None:
     """An administrator's pg_ctl -m immediate."""
     host = cluster.host(name)
-    host.inside(
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        f"{cluster.layout.bin_dir}/pg_ctl",
-        "-D",
-        cluster.layout.pgdata,
-        "-m",
-        "immediate",
-        "-w",
-        "stop",
-    )
+    pg_ctl = (f"{cluster.layout.bin_dir}/pg_ctl", "-D", cluster.layout.pgdata, "-m", "immediate", "-w", "stop")
+    host.inside("runuser", "-u", "postgres", "--", *pg_ctl)
     _until(lambda: not _accepts(host), f"{name} stopped")
 
 
 def hang(cluster: LabCluster, name: str) -> None:
-    """SIGSTOP of the postmaster: sessions that exist go on."""
+    """SIGSTOP of the postmaster: sessions that exist go on, new ones get no answer."""
     host = cluster.host(name)
     process = postmaster(cluster, host)
     host.inside("kill", "-STOP", str(process))
-    _until(
-        lambda: "T" in host.inside("cut", "-d", " ", "-f3", f"/proc/{process}/stat"),
-        f"the postmaster of {name} stopped in its tracks",
-    )
+    _until(lambda: _state(host, process) == "T", f"the postmaster of {name} stopped in its tracks")
+
+
+def unhang(cluster: LabCluster, name: str) -> None:
+    """SIGCONT of a hung postmaster."""
+    host = cluster.host(name)
+    host.inside("kill", "-CONT", str(postmaster(cluster, host)))
+    _until(lambda: _accepts(host), f"{name} accepting connections again")
 
 
 def power_off(cluster: LabCluster, name: str) -> None:
     """Pull the plug."""
     host = cluster.host(name)
     host.power_off()
-    _until(lambda: not _pings(host), f"{name} off")
+    if host.init_pid() or _reachable(host):
+        raise LabError(f"{name} still runs without power")
 
 
 def power_on(cluster: LabCluster, name: str) -> None:
@@ -80,40 +85,135 @@ def power_on(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     host.power_on()
     host.wait_until_up()
-    _until(lambda: _pings(host), f"{name} on")
+    _until(lambda: _reachable(host), f"{name} on")
 
 
 def stop_sshd(cluster: LabCluster, name: str) -> None:
+    """No sshd, and no session that it had begun."""
     host = cluster.host(name)
     host.inside("systemctl", "stop", "ssh")
-    host.inside("sh", "-c", "for p in $(pgrep -x sshd); do kill -9 $p; done; true")
-    _until(lambda: not _open(host, 22), f"sshd of {name} stopped")
+    _until(lambda: _rid_of_sshd(host), f"sshd of {name} stopped")
+
+
+def _rid_of_sshd(host: Host) -> bool:
+    """Asked until it holds: a session that was just beginning forks while its parent is killed."""
+    host.inside("pkill", "-9", "-x", "sshd", check=False)
+    return not host.inside("pgrep", "-x", "sshd", check=False) and not _open(host)
 
 
 def start_sshd(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     host.inside("systemctl", "start", "ssh")
-    _until(lambda: _open(host, 22), f"sshd of {name} started")
+    _until(lambda: _open(host), f"sshd of {name} started")
+
+
+def link_down(cluster: LabCluster, name: str) -> None:
+    """Pull the network cable: the host goes on, alone."""
+    host = cluster.host(name)
+    host.place.link_down()
+    _until(lambda: not _reachable(host), f"{name} without network")
+
+
+def link_up(cluster: LabCluster, name: str) -> None:
+    host = cluster.host(name)
+    host.place.link_up()
+    _until(lambda: _reachable(host), f"{name} on the network")
+
+
+def partition(cluster: LabCluster, name: str, other: str) -> None:
+    """Two hosts of the cluster lose each other; everybody else still sees both."""
+    host, peer = cluster.host(name), cluster.host(other)
+    host.place.partition(peer.place.address, peer.place.address_v6)
+    _until(lambda: not host.place.reaches(peer.address, peer.ssh_port), f"{name} and {other} apart")
 
 
 def cut_off_from_manager(cluster: LabCluster, name: str) -> None:
     """HandyRep and the host lose each other; everybody else still sees it."""
     host = cluster.host(name)
     host.place.partition(host.place.net.manager, host.place.net.manager_v6)
-    _until(lambda: not _pings(host), f"{name} cut off")
+    _until(lambda: not _reachable(host), f"{name} cut off")
 
 
 def heal(cluster: LabCluster, name: str) -> None:
-    """Remove all partitions of a host."""
+    """Remove all partitions that were made at this host, and plug its cable in."""
     host = cluster.host(name)
     host.place.heal()
     host.place.link_up()
-    _until(lambda: _pings(host), f"{name} reachable")
+    others = [other for other in cluster.hosts if other is not host and other.init_pid()]
+    _until(lambda: _reachable(host), f"{name} reachable")
+    for other in others:
+        # Neighbours that were given up are asked again after a second.
+        if not all(
+            host.place.reaches(address, other.ssh_port, 4.0) for address in (other.address, other.place.address_v6)
+        ):
+            raise LabError(f"{name} still does not reach {other.name}")
 
 
-def _pings(host: Host) -> bool:
-    return "1 received" in run("ping", "-c", "1", "-W", "1", host.address, check=False)
+@contextmanager
+def exhausted_connections(cluster: LabCluster, name: str) -> Iterator[None]:
+    """While inside, every connection that is not reserved for superusers is taken by a client."""
+    host = cluster.host(name)
+    with cluster.connect(name) as boss:
+        boss.execute(
+            "do $$ begin create role greedy login password 'greedy'; exception when duplicate_object then end $$"
+        )
+    with ExitStack() as held:
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.enter_context(_greedy(host))
+        try:
+            _greedy(host).close()
+        except psycopg.OperationalError as error:
+            if "remaining connection slots" not in str(error) and "too many clients" not in str(error):
+                raise
+        else:
+            raise LabError(f"{name} still has connections to give")
+        yield
+    _until(lambda: _lets_in(host), f"{name} letting clients in again")
 
 
-def _open(host: Host, port: int) -> bool:
-    return bool(host.inside("sh", "-c", f"ss -Hltn 'sport = :{port}'").strip())
+def _greedy(host: Host) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        "", host=host.address, user="greedy", password="greedy", dbname="postgres", connect_timeout=3
+    )
+
+
+def _lets_in(host: Host) -> bool:
+    with suppress(psycopg.OperationalError):
+        _greedy(host).close()
+        return True
+    return False
+
+
+def fill_disk(cluster: LabCluster, name: str) -> None:
+    """Not a byte is left where the data directory is. Only for clusters with disk_mb."""
+    host = cluster.host(name)
+    disk = str(Path(cluster.layout.pgdata).parent)
+    if host.inside("mountpoint", disk, check=False).strip() != f"{disk} is a mountpoint":
+        raise LabError(f"{name} has no disk of its own to fill: make the cluster with disk_mb")
+    # A block at a time at the end: what a big block leaves is enough for another page of a table.
+    for block in ("1M", "4k"):
+        host.inside("sh", "-c", f"dd if=/dev/zero bs={block} >> {disk}/{_BALLAST}", check=False)
+    if _free_kb(host, disk):
+        raise LabError(f"{name} still has space")
+
+
+def free_disk(cluster: LabCluster, name: str) -> None:
+    """Take away what filled the disk."""
+    host = cluster.host(name)
+    disk = str(Path(cluster.layout.pgdata).parent)
+    host.inside("rm", f"{disk}/{_BALLAST}")
+    if _free_kb(host, disk) < 1024:
+        raise LabError(f"{name} has no space yet")
+
+
+def _free_kb(host: Host, disk: str) -> int:
+    return int(host.inside("df", "--output=avail", "-k", disk).split()[-1])
+
+
+def _reachable(host: Host) -> bool:
+    return answers(host.address, host.ssh_port) or answers(host.address, 5432)
+
+
+def _open(host: Host) -> bool:
+    return bool(host.inside("ss", "-Hltn", f"sport = :{host.ssh_port}").strip())

@@ -11,6 +11,7 @@ from tests.lab.databases import LAYOUTS, Databases
 from tests.lab.host import Host
 from tests.lab.image import ROOT_TIER, Image
 from tests.lab.network import Net, Place
+from tests.lab.proxy import LabProxy
 from tests.lab.shell import LabError
 
 _FIRST_NUMBER, _LAST_NUMBER = 11, 250
@@ -80,7 +81,7 @@ class Lab:
         """
         layout = LAYOUTS[version]
         suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
-        disks = ((layout.pgdata, disk_mb),) if disk_mb else ()
+        disks = ((str(Path(layout.pgdata).parent), disk_mb),) if disk_mb else ()
         hosts = [
             self._new_host(f"pg{number}{suffix}", self._databases.layer(layout), ssh_port=ssh_port, disks=disks)
             for number in range(1, replicas + 2)
@@ -92,6 +93,16 @@ class Lab:
         cluster.wait_until_streaming(cluster.names[0], replicas)
         cluster.start_with_hosts(autostart)
         return cluster
+
+    def proxies(self, cluster: LabCluster, count: int = 1) -> list[LabProxy]:
+        """That many hosts with pgbouncer, leading to the cluster's master."""
+        made = [LabProxy(self._new_host(f"bouncer{number}", ssh_port=22)) for number in range(1, count + 1)]
+        for proxy in made:
+            proxy.configure(cluster)
+        self._boot([proxy.host for proxy in made])
+        for proxy in made:
+            proxy.host.inside("systemctl", "start", "pgbouncer")
+        return made
 
     @property
     def folder(self) -> Path:

@@ -8,7 +8,9 @@ class LabError(RuntimeError):
     """The lab could not be made or changed as a test asked."""
 
 
-def run(*argv: str, stdin: str = "", check: bool = True, timeout_s: float = 60.0, env: Mapping[str, str] | None = None) -> str:
+def run(
+    *argv: str, stdin: str = "", check: bool = True, timeout_s: float = 60.0, env: Mapping[str, str] | None = None
+) -> str:
     """Its standard output. Raises LabError when it fails, unless check is False."""
     try:
         ran = subprocess.run(

@@ -1,28 +1,44 @@
-"""A client that writes numbered rows to whichever server takes writes, and remembers what was acknowledged and what is in doubt."""
+"""A client that writes numbered rows to whichever server takes writes, and remembers what was acknowledged and what is in doubt.
+
+A row is acknowledged when the server said so without reserve; in doubt when nothing was heard, or that the transaction was
+committed on this server alone; refused, and so nowhere, after any other error. No number is ever tried twice.
+"""
 
 import asyncio
+import os
+import socket
 import threading
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from itertools import pairwise
+from typing import Any, Self
 
 import psycopg
 
 from tests.lab.cluster import LabCluster
 from tests.lab.databases import PASSWORDS
 
+_STATEMENT_S = 2.0
+_PAUSE_S = 0.001
+_Session = psycopg.Connection[tuple[Any, ...]]
+
 
 class Writer:
-    """Runs in a thread of its own inside `async with`."""
+    """Runs in a thread of its own inside `async with`; times are those of time.monotonic()."""
 
     def __init__(self, cluster: LabCluster) -> None:
         self._cluster = cluster
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._seekers = ThreadPoolExecutor(max_workers=len(cluster.hosts))
+        self._seeking: dict[Future[_Session], str] = {}
         self.acknowledged: dict[int, float] = {}
         self.in_doubt: set[int] = set()
         self._number = 0
+        self._reserve = False
 
-    async def __aenter__(self) -> "Writer":
+    async def __aenter__(self) -> Self:
         self._thread.start()
         await asyncio.to_thread(self.wait_for, 20)
         return self
@@ -30,6 +46,9 @@ class Writer:
     async def __aexit__(self, *_: object) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 20)
+        await asyncio.to_thread(self._seekers.shutdown)
+        for found in self._seeking:
+            _close_found(found)
 
     def wait_for(self, more: int, patience_s: float = 60.0) -> None:
         """Until so many further rows were acknowledged."""
@@ -43,7 +62,12 @@ class Writer:
     def longest_gap_s(self) -> float:
         """The longest time between two acknowledgements so far."""
         times = sorted(self.acknowledged.values())
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
+
+    def gap_around(self, moment: float) -> tuple[float, float]:
+        """The last acknowledgement before a moment and the first after it. Raises ValueError when there is none."""
+        times = list(self.acknowledged.values())
+        return max(at for at in times if at <= moment), min(at for at in times if at > moment)
 
     def lost(self, master: str) -> set[int]:
         """Acknowledged rows that this server does not have."""
@@ -52,25 +76,70 @@ class Writer:
         return set(self.acknowledged) - there
 
     def _run(self) -> None:
-        hosts = ",".join(host.address for host in self._cluster.hosts)
         while not self._stop.is_set():
-            with suppress(psycopg.Error):
-                self._write(hosts)
-            self._stop.wait(0.01)
+            session = self._seek()
+            if session is not None:
+                with suppress(psycopg.Error):
+                    self._write(session)
+                session.close()
 
-    def _write(self, hosts: str) -> None:
-        connection = psycopg.connect(
-            "", host=hosts, user="handyrep", password=PASSWORDS["handyrep"], dbname="postgres", connect_timeout=2,
-            target_session_attrs="read-write", autocommit=True, tcp_user_timeout=2000,
-        )  # fmt: skip
+    def _seek(self) -> _Session | None:
+        """A session with whoever takes writes: all are asked at once, since one that is off would keep us waiting."""
+        for host in self._cluster.hosts:
+            if host.address not in self._seeking.values():
+                self._seeking[self._seekers.submit(_open, host.address)] = host.address
+        asked = set(self._seeking)
+        done, _ = wait(asked, timeout=0.1, return_when=FIRST_COMPLETED)
+        for found in done:
+            del self._seeking[found]
+        sessions = [found.result() for found in done if found.exception() is None]
+        for spare in sessions[1:]:
+            spare.close()
+        if not sessions:
+            self._stop.wait(0.01)
+        return sessions[0] if sessions else None
+
+    def _write(self, session: _Session) -> None:
+        session.add_notice_handler(self._noticed)
+        while not self._stop.is_set():
+            self._number += 1
+            self._write_one(session, self._number)
+            time.sleep(_PAUSE_S)
+
+    def _write_one(self, session: _Session, number: int) -> None:
+        self._reserve = False
+        self.in_doubt.add(number)
+        watchdog = threading.Timer(_STATEMENT_S, _hang_up, (session.fileno(),))
+        watchdog.start()
         try:
-            while not self._stop.is_set():
-                self._number += 1
-                number = self._number
-                self.in_doubt.add(number)
-                connection.execute("insert into written (n) values (%s)", (number,))
-                self.acknowledged[number] = time.monotonic()
+            session.execute("insert into written (n) values (%s)", (number,))
+        except psycopg.Error as error:
+            if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
                 self.in_doubt.discard(number)
-                time.sleep(0.001)
+            raise
         finally:
-            connection.pgconn.finish()
+            watchdog.cancel()
+        if not self._reserve:
+            self.acknowledged[number] = time.monotonic()
+            self.in_doubt.discard(number)
+
+    def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
+        self._reserve = self._reserve or "committed locally" in (notice.message_detail or "")
+
+
+def _open(address: str) -> _Session:
+    return psycopg.connect(
+        "", host=address, user="handyrep", password=PASSWORDS["handyrep"], dbname="postgres", connect_timeout=2,
+        target_session_attrs="read-write", autocommit=True, tcp_user_timeout=2000,
+    )  # fmt: skip
+
+
+def _hang_up(descriptor: int) -> None:
+    """End a connection whose server says nothing any more; libpq then sees it closed."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _close_found(found: Future[_Session]) -> None:
+    if found.exception() is None:
+        found.result().close()
