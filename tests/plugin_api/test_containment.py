@@ -140,14 +140,14 @@ async def test_an_acting_plugin_that_hangs_is_uncertain_never_failed(tmp_path: P
         Kind.PROMOTION, "bad", arguments={"servername": "m1"}, cluster=make_cluster(), deadline_s=0.1
     )
     assert result.outcome is Outcome.UNCERTAIN
-    assert "did not answer within 0.1 s" in result.details
+    assert "did not answer within" in result.details
 
 
 async def test_a_late_thread_can_do_nothing(tmp_path: Path) -> None:
     done = tmp_path / "done"
     body = (
         "def run(self, servername):\n        time.sleep(0.4)\n        try:\n            self.run_as_root(servername, 'promote')\n"
-        f"        except BaseException as error:\n            open({str(done)!r}, 'w').write(type(error).__name__)\n"
+        f"        except BaseException as error:\n            __import__('pathlib').Path({str(done)!r}).write_text(type(error).__name__)\n"
     )
     write(tmp_path, plugin(body))
     hosts = SilentHosts()

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from handyrep.errors import RefusedError
 from handyrep.model.result import RD, fail
 from handyrep.operations.declare import Running, invoke
 
@@ -64,8 +65,13 @@ async def ask(folder: Path, name: str, arguments: dict[str, object]) -> RD | Non
     """Let the running HandyRep do an operation; None when none listens. An operation may take as long as it takes."""
     try:
         reader, writer = await asyncio.open_unix_connection(folder / SOCKET_NAME, limit=64 * MAX_REQUEST_BYTES)
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         return None
+    except PermissionError:
+        raise RefusedError(
+            f"a HandyRep may run with {folder}, and this account may not talk to it",
+            remedy="Use the account that runs HandyRep.",
+        ) from None
     try:
         writer.write(json.dumps({"operation": name, "arguments": arguments}).encode() + b"\n")
         await writer.drain()
