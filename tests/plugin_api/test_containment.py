@@ -80,9 +80,9 @@ FILES = {
 }
 
 
-def write(folder: Path, text: str) -> None:
+def write(folder: Path, text: str, name: str = "bad") -> None:
     folder.chmod(0o755)
-    (folder / "bad.py").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (folder / f"{name}.py").write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def plugin(body: str) -> str:

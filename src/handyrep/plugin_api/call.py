@@ -39,7 +39,7 @@ class World:
 class Others(Protocol):
     """How a plugin calls another one, contained as every call is."""
 
-    async def call(
+    async def call(  # noqa: PLR0913 - as Caller.call
         self,
         kind: Kind,
         name: str,
@@ -48,6 +48,7 @@ class Others(Protocol):
         *,
         cluster: Cluster,
         deadline_s: float,
+        depth: int = 0,
     ) -> Result:
         """As Caller.call."""
         ...
@@ -56,15 +57,29 @@ class Others(Protocol):
 class Call:
     """What one call of one plugin holds. `deadline` is on the clock's monotonic scale, in seconds."""
 
-    def __init__(self, world: World, others: Others, cluster: Cluster, deadline: float, memory: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        world: World,
+        others: Others,
+        cluster: Cluster,
+        deadline: float,
+        memory: dict[str, Any],
+        depth: int = 0,
+    ) -> None:
         self.world = world
         self._others = others
         self.cluster = cluster
         self.deadline = deadline
         self.memory = memory
+        self._depth = depth
         self.main_loop = asyncio.get_running_loop()
         self._revoked = threading.Event()
         self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a helper is still at work."""
+        return bool(self._under_way)
 
     def revoke(self) -> None:
         """From now on every helper raises RevokedError; what is under way is cancelled. On the main loop only."""
@@ -106,7 +121,9 @@ class Call:
 
     async def other(self, kind: Kind, name: str, method: str, arguments: Mapping[str, Any]) -> Result:
         """Call another plugin, within what is left of this call's time."""
-        return await self._others.call(kind, name, method, arguments, cluster=self.cluster, deadline_s=self.left_s())
+        return await self._others.call(
+            kind, name, method, arguments, cluster=self.cluster, deadline_s=self.left_s(), depth=self._depth + 1
+        )
 
     async def guarded(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a helper on the main loop so that revoke() reaches it."""

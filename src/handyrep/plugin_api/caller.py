@@ -5,23 +5,25 @@ Owns deadlines, revocation, and where a plugin runs: our own on the main loop, a
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from handyrep.errors import NoAnswerError, PluginError
+from handyrep.errors import PluginError
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import MalformedResultError, Result, fail, parse_rd, uncertain
 from handyrep.plugin_api.call import Call, World
 from handyrep.plugin_api.contract import KINDS, TEST, Kind, Method
 from handyrep.plugin_api.options import read_options
+from handyrep.plugin_api.outside import MAX_STUCK_CALLS, Outside, said
 from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
 
-MAX_STUCK_CALLS = 8
-"""So many threads of one plugin may hang before it is not called any more: a hung thread cannot be killed."""
+T = TypeVar("T")
 MAX_DETAILS_CHARACTERS = 2000
+MAX_DEPTH = 5
+"""So deep may plugins call one another: one that calls itself must not go on for as long as it has time."""
+MAX_NAMES = 10_000
 
 
 class Caller:
@@ -30,10 +32,10 @@ class Caller:
     def __init__(self, registry: Registry, world: World) -> None:
         self.registry = registry
         self.world = world
+        self._outside = Outside()
         self._memories: dict[str, dict[str, Any]] = {}
-        self._stuck: dict[str, int] = {}
 
-    async def call(
+    async def call(  # noqa: PLR0913 - each is a separate fact about one call
         self,
         kind: Kind,
         name: str,
@@ -42,52 +44,60 @@ class Caller:
         *,
         cluster: Cluster,
         deadline_s: float,
+        depth: int = 0,
     ) -> Result:
-        """Call a method of a plugin. After one that acts, anything but a well-formed answer in time is UNCERTAIN."""
+        """Call a method of a plugin. After one that acts, anything but a well-formed answer in time is UNCERTAIN.
+
+        `depth`: how many plugins are waiting for this one.
+        """
         contract = KINDS[kind].method(method)
-        returned = await self._returned(contract, name, dict(arguments or {}), cluster, deadline_s)
-        if isinstance(returned, _Misbehaved):
-            return returned.as_result(contract)
-        try:
-            result = parse_rd(returned)
-        except MalformedResultError as error:
-            return _Misbehaved(f"plugin {name} {error}").as_result(contract)
-        return Result(result.outcome, result.details[:MAX_DETAILS_CHARACTERS], result.extra)
+        if depth > MAX_DEPTH:
+            return fail(f"plugin {name} was not called: {depth} plugins are calling one another already")
+        call = self._new_call(name, cluster, deadline_s, depth)
+        answer = await self._answer(name, contract, dict(arguments or {}), call, parse_rd)
+        if isinstance(answer, _Misbehaved):
+            return answer.as_result(contract)
+        return Result(answer.outcome, answer.details[:MAX_DETAILS_CHARACTERS], answer.extra)
 
     async def select(self, name: str, *, cluster: Cluster, deadline_s: float) -> tuple[str, ...] | Result:
         """The names a selection plugin returns, best first, or the FAIL that says why there is no list."""
         contract = KINDS[Kind.SELECTION].method("run")
-        returned = await self._returned(contract, name, {}, cluster, deadline_s)
-        if isinstance(returned, _Misbehaved):
-            return returned.as_result(contract)
-        if isinstance(returned, list | tuple) and all(isinstance(item, str) for item in returned):
-            return tuple(dict.fromkeys(returned))
-        return fail(f"plugin {name} returned {type(returned).__name__} instead of a list of server names")
+        call = self._new_call(name, cluster, deadline_s, depth=0)
+        answer = await self._answer(name, contract, {}, call, _names)
+        return answer.as_result(contract) if isinstance(answer, _Misbehaved) else answer
 
-    async def _returned(
-        self, contract: Method, name: str, arguments: dict[str, Any], cluster: Cluster, deadline_s: float
-    ) -> object:
-        if self._stuck.get(name, 0) >= MAX_STUCK_CALLS:
-            return _Misbehaved(
-                f"plugin {name} is not called any more: {MAX_STUCK_CALLS} of its calls never ended", sent=False
-            )
-        call = Call(
-            self.world, self, cluster, self.world.clock.monotonic() + deadline_s, self._memories.setdefault(name, {})
-        )
+    def _new_call(self, name: str, cluster: Cluster, deadline_s: float, depth: int) -> Call:
+        deadline = self.world.clock.monotonic() + deadline_s
+        return Call(self.world, self, cluster, deadline, self._memories.setdefault(name, {}), depth)
+
+    async def _answer(
+        self, name: str, contract: Method, arguments: dict[str, Any], call: Call, understand: Callable[[object], T]
+    ) -> "T | _Misbehaved":
+        if self._outside.refuses(name):
+            reason = f"plugin {name} is not called any more: {MAX_STUCK_CALLS} of its calls never ended"
+            return _Misbehaved(reason, sent=False)
+        attempt = _Attempt(lambda: self._made(name, call), contract, arguments, understand)
+        deadline_s = max(call.deadline - self.world.clock.monotonic(), 0.0)
+        limit = asyncio.timeout(deadline_s)
         try:
-            plugin = self._made(name, call)
-            bound = _bound(plugin, contract, arguments)
-        except Exception as error:  # noqa: BLE001 - a plugin's __init__ may raise anything
-            return _Misbehaved(f"plugin {name} cannot be used: {_said(error)}", sent=False)
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await self._ran(plugin, bound)
-        except TimeoutError:
-            return _Misbehaved(f"plugin {name} did not answer within {deadline_s:g} s")
+            async with limit:
+                answer = await (self._here(attempt) if self.registry.is_own(name) else self._elsewhere(name, attempt))
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its answer
-            return _Misbehaved(f"plugin {name}: {_said(error)}")
+            told = f" did not answer within {round(deadline_s, 2):g} s" if limit.expired() else f": {said(error)}"
+            return _Misbehaved(f"plugin {name}{told}", sent=attempt.entered)
+        else:
+            if call.busy:
+                return _Misbehaved(f"plugin {name} returned while a helper was at work: an 'await' is missing")
+            return answer
         finally:
             call.revoke()
+
+    async def _here(self, attempt: "_Attempt[T]") -> T:
+        returned = attempt.begin()
+        return attempt.end(await returned if inspect.isawaitable(returned) else returned)
+
+    async def _elsewhere(self, name: str, attempt: "_Attempt[T]") -> T:
+        return await self._outside.run(name, attempt.begin, attempt.end)
 
     def _made(self, name: str, call: Call) -> Plugin:
         try:
@@ -100,60 +110,63 @@ class Caller:
             raise PluginError("; ".join(problems))
         return plugin(call, options)
 
-    async def _ran(self, plugin: Plugin, bound: Callable[[], Any]) -> object:
-        if self.registry.is_own(type(plugin)):
-            returned = bound()
-            return await returned if inspect.isawaitable(returned) else returned
-        return await self._ran_on_a_thread(type(plugin).__name__, bound)
 
-    async def _ran_on_a_thread(self, name: str, bound: Callable[[], Any]) -> object:
-        """A user's plugin may block its own thread and loop, never ours. Nobody waits for a daemon thread at exit."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[object] = loop.create_future()
+class _Attempt(Generic[T]):
+    """One call: what is asked of whom. `entered`: the plugin's method was begun, so that something may have happened."""
 
-        def tell(answer: object, error: BaseException | None) -> None:
-            if ended.done():
-                self._stuck[name] = self._stuck.get(name, 1) - 1
-            elif error is not None:
-                ended.set_exception(PluginError(_said(error)))
-            else:
-                ended.set_result(answer)
+    def __init__(
+        self,
+        made: Callable[[], Plugin],
+        contract: Method,
+        arguments: dict[str, Any],
+        understand: Callable[[object], T],
+    ) -> None:
+        self._made = made
+        self._contract = contract
+        self._arguments = arguments
+        self._understand = understand
+        self.entered = False
 
-        def work() -> None:
-            answer, error = _worked(bound)
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(tell, answer, error)
+    def begin(self) -> object:
+        """Make the plugin and call its method; a user's own code may do anything in here."""
+        bound = _bound(self._made(), self._contract, self._arguments)
+        self.entered = True
+        return bound()
 
-        threading.Thread(target=work, name=f"plugin {name}", daemon=True).start()
+    def end(self, returned: object) -> T:
+        """What the method returned, understood. Raises PluginError."""
         try:
-            return await ended
-        except asyncio.CancelledError:
-            self._stuck[name] = self._stuck.get(name, 0) + 1
-            raise
-
-
-def _worked(bound: Callable[[], Any]) -> tuple[object, BaseException | None]:
-    try:
-        returned = bound()
-        if inspect.iscoroutine(returned):
-            returned = asyncio.run(returned)
-    except BaseException as error:  # noqa: BLE001 - SystemExit and friends must not end HandyRep
-        return None, error
-    return returned, None
+            return self._understand(returned)
+        except MalformedResultError as error:
+            raise PluginError(str(error)) from None
 
 
 def _bound(plugin: Plugin, contract: Method, arguments: dict[str, Any]) -> Callable[[], Any]:
     """The call with its arguments, by the author's own parameter names: `servername` may be called what they like."""
     function = getattr(plugin, contract.name, None)
     if function is None:
-        raise PluginError(f"has no method {contract.name}()")
-    parameters = inspect.signature(function).parameters.values()
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if contract is TEST:
-        return partial(function, **{name: value for name, value in arguments.items() if name in names})
-    if set(arguments) <= names:
-        return partial(function, **arguments)
-    return partial(function, *arguments.values())
+        raise PluginError(f"it has no method {contract.name}()")
+    signature = inspect.signature(function)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    by_name = set(arguments) <= names or inspect.Parameter.VAR_KEYWORD in kinds
+    if contract is TEST and not by_name:
+        arguments, by_name = {name: value for name, value in arguments.items() if name in names}, True
+    bound = partial(function, **arguments) if by_name else partial(function, *arguments.values())
+    try:
+        signature.bind(*bound.args, **bound.keywords)
+    except TypeError as error:
+        wanted = ", ".join(contract.parameters) or "nothing"
+        raise PluginError(f"its method {contract.name}() does not take {wanted}: {error}") from None
+    return bound
+
+
+def _names(returned: object) -> tuple[str, ...]:
+    if not isinstance(returned, list | tuple) or len(returned) > MAX_NAMES:
+        raise PluginError(f"returned {type(returned).__name__} instead of a list of server names")
+    if not all(isinstance(item, str) for item in returned):
+        raise PluginError("returned a list in which not everything is a server name")
+    return tuple(dict.fromkeys(returned))
 
 
 class _Misbehaved:
@@ -165,12 +178,3 @@ class _Misbehaved:
 
     def as_result(self, contract: Method) -> Result:
         return uncertain(self.reason) if contract.acts and self.sent else fail(self.reason)
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, PluginError | NoAnswerError):
-        return str(error)
-    try:
-        return f"raised {type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - even the text of a plugin's exception may raise
-        return f"raised {type(error).__name__}"

@@ -61,6 +61,8 @@ def read_options(plugin: type, given: Raw) -> tuple[Mapping[str, Any], list[str]
             values[name] = directive.parse(given.get(name, ""))
         except ValueProblem as problem:
             problems.append(f"[plugins] [[{plugin.__name__}]] {name} {problem}")
+        except Exception as error:  # noqa: BLE001 - a user's own type of option may raise anything
+            problems.append(f"[plugins] [[{plugin.__name__}]] {name} cannot be read: {type(error).__name__}: {error}")
         else:
             if directive.required and values[name] in ("", None, ()):
                 problems.append(f"[plugins] [[{plugin.__name__}]] {name} is required: {directive.help}")

@@ -11,16 +11,22 @@ import pkgutil
 import re
 import stat
 import sys
+import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from handyrep.errors import PluginError
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.outside import said
 from handyrep.plugin_api.plugin import Plugin
 
 ENTRY_POINTS = "handyrep.plugins"
 _OWN = "handyrep.plugins"
+_FILES = "handyrep_user_plugins"
+LOAD_S = 10.0
+"""Longest time that a plugin's file may take to load."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -29,6 +35,8 @@ class Registry:
 
     def __init__(self, plugins_dir: Path | None = None) -> None:
         self._plugins_dir = plugins_dir
+        self._installed = {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+        self._own = frozenset(module.name for module in pkgutil.iter_modules(importlib.import_module(_OWN).__path__))
         self._loaded: dict[str, type[Plugin]] = {}
 
     def load(self, name: str) -> type[Plugin]:
@@ -42,29 +50,29 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """Every plugin that could be loaded, sorted."""
-        own = {module.name for module in pkgutil.iter_modules(importlib.import_module(_OWN).__path__)}
-        installed = {entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
         files = {file.stem for file in self._plugins_dir.glob("*.py")} if self._plugins_dir else set()
-        return tuple(sorted(name for name in own | installed | files if not name.startswith("_")))
+        found = self._own | self._installed.keys() | {name for name in files if not name.startswith("test_")}
+        return tuple(sorted(name for name in found if not name.startswith("_")))
 
     def source(self, name: str) -> str:
         """Where the plugin comes from: 'HandyRep', 'package', or its file."""
         file = self._file(name)
         if file is not None:
             return str(file)
-        installed = name in {entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-        return "package" if installed else "HandyRep"
+        return "package" if name in self._installed else "HandyRep"
 
-    def is_own(self, plugin: type[Plugin]) -> bool:
-        """Whether HandyRep ships it: those run on the main loop, others on a thread of their own."""
-        return plugin.__module__.startswith(f"{_OWN}.")
+    def is_own(self, name: str) -> bool:
+        """Whether nobody but HandyRep has code under this name: that runs on the main loop, all other on threads."""
+        return self._file(name) is None and name not in self._installed
 
     def _still_there(self, name: str) -> bool:
         """A plugin whose file went away is missing from then on; one whose file came replaces ours."""
-        was_file = not self.is_own(self._loaded[name])
-        return self._file(name) is not None if was_file and self._plugins_dir else True
+        from_file = self._loaded[name].__module__.startswith(f"{_FILES}.")
+        return from_file == (self._file(name) is not None)
 
     def _file(self, name: str) -> Path | None:
+        if not _NAME.fullmatch(name):
+            return None
         file = self._plugins_dir / f"{name}.py" if self._plugins_dir else None
         return file if file is not None and file.is_file() else None
 
@@ -72,10 +80,11 @@ class Registry:
         file = self._file(name)
         if file is not None:
             return _class_in(_module_from(file), name, str(file))
-        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+        if name in self._installed:
+            entry = self._installed[name]
             with _contained(f"package plugin {name}"):
                 return _checked(entry.load(), name, f"package {entry.value}")
-        if importlib.util.find_spec(f"{_OWN}.{name}") is None:
+        if name not in self._own:
             where = f"in {self._plugins_dir}, " if self._plugins_dir else ""
             raise PluginError(f"there is no plugin {name!r} ({where}among installed packages or HandyRep's own)")
         return _class_in(importlib.import_module(f"{_OWN}.{name}"), name, "HandyRep")
@@ -87,22 +96,40 @@ def _contained(what: str) -> Iterator[None]:
         yield
     except PluginError:
         raise
-    except BaseException as error:  # a plugin's file may do anything, sys.exit() included
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise PluginError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # noqa: BLE001 - a plugin's file may do anything, sys.exit() included
+        raise PluginError(f"{what} cannot be loaded: it {said(error)}") from None
 
 
 def _module_from(file: Path) -> types.ModuleType:
     _refuse_what_others_may_write(file)
-    spec = importlib.util.spec_from_file_location(f"handyrep_user_plugins.{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"{_FILES}.{file.stem}", file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     _welcome_old_imports()
+    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
     with _contained(str(file)):
-        spec.loader.exec_module(module)
+        _in_time(lambda: spec.loader.exec_module(module), str(file))  # type: ignore[union-attr] # looked at above
     return module
+
+
+def _in_time(load: Callable[[], None], what: str) -> None:
+    """A file that does not come to its end must not hold up the start of HandyRep for ever."""
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            load()
+        except BaseException as error:  # noqa: BLE001 - it is raised again below
+            raised.append(error)
+
+    thread = threading.Thread(target=work, name=f"loading {what}", daemon=True)
+    thread.start()
+    thread.join(LOAD_S)
+    if thread.is_alive():
+        raise PluginError(f"{what} has not come to its end after {LOAD_S:g} s of loading")
+    if raised:
+        raise raised[0]
 
 
 def _refuse_what_others_may_write(file: Path) -> None:
@@ -135,4 +162,7 @@ def _class_in(module: types.ModuleType, name: str, source: str) -> type[Plugin]:
 def _checked(found: object, name: str, source: str) -> type[Plugin]:
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"{name!r} in {source} does not extend handyrepplugin")
+    kinds: object = found.kinds
+    if not isinstance(kinds, tuple) or not all(isinstance(kind, Kind) for kind in kinds):
+        raise PluginError(f"kinds of {name!r} in {source} must be a tuple such as (Kind.POLL,), not {kinds!r:.80}")
     return found

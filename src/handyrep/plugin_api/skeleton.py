@@ -49,11 +49,11 @@ _TEST = '''\
 from pathlib import Path
 
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugin_api.testing import problems_of
+from handyrep.plugin_api.testing import check_plugin
 
 
 def test_{name}_keeps_the_contract() -> None:
-    assert problems_of("{name}", Kind.{kind_name}, plugins_dir=Path(__file__).parent) == []
+    assert check_plugin("{name}", Kind.{kind_name}, plugins_dir=Path(__file__).parent) == []
 '''
 
 
