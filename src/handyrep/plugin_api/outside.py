@@ -101,7 +101,7 @@ class _Work(Generic[T]):
             return await coroutine
         finally:
             with self._lock:
-                self._loop = None
+                self._loop = self._task = None
 
     def _tell(self, tell: Callable[[], None]) -> None:
         if self._at_last is not None:
