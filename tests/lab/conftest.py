@@ -32,6 +32,19 @@ def lab(whole_lab: Lab) -> Iterator[Lab]:
     whole_lab.remove_hosts()
 
 
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Lab]:
+    """A lab of a test module's own, beside the session's."""
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def trio(ground: Lab) -> LabCluster:
+    """A cluster that a module's tests share, and leave as they found it."""
+    return ground.cluster(15, disk_mb=400)
+
+
 class Watched:
     """A HandyRep at work on a lab cluster."""
 

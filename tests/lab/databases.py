@@ -10,7 +10,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.lab.image import Image, mounted, write
+from tests.lab.image import CERTIFICATE, Image, mounted, write
 from tests.lab.shell import LabError, run
 
 PASSWORDS = {"handyrep": "lab-handyrep-secret", "postgres": "lab-super-secret", "replication": "lab-replication-secret"}
@@ -31,6 +31,11 @@ wal_receiver_status_interval = 1s
 wal_receiver_timeout = 4s
 wal_sender_timeout = 5s
 include_if_exists = '{OWN_SETTINGS}'
+"""
+# Only Debian's build knows TLS; the wheel's have no OpenSSL.
+_TLS = f"""ssl = on
+ssl_cert_file = '{CERTIFICATE[0]}'
+ssl_key_file = '{CERTIFICATE[1]}'
 """
 _HBA = """local all all peer
 host all all 10.77.0.0/16 scram-sha-256
@@ -107,7 +112,7 @@ def _fill(root: Path, layout: Layout) -> None:
         _programs(root, layout)
         _cluster_with_all_in_pgdata(root, layout)
     conf = f"{layout.conf_dir}/postgresql.conf"
-    _as_postgres(root, "tee", "-a", conf, stdin=_CONF)
+    _as_postgres(root, "tee", "-a", conf, stdin=_CONF + (_TLS if layout.pgconf else ""))
     _as_postgres(root, "tee", f"{layout.conf_dir}/pg_hba.conf", stdin=_HBA)
     single = (f"{layout.bin_dir}/postgres", "--single", "-D", layout.pgdata, "-c", f"config_file={conf}", "postgres")
     _as_postgres(root, *single, stdin=_ROLES)

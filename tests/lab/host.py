@@ -45,7 +45,7 @@ class Host:
     def create(self, *disks: tuple[str, int]) -> None:
         """Its disk and its cable. `disks` are folders that shall be file systems of their own, each with its size in MB."""
         mount(self.image.folder, self._upper, (self.image.layer, *self.layers))
-        self.image.make_identity(self.root, self.name, self.ssh_port)
+        self.image.make_identity(self.root, self.name, (self.place.address, self.place.address_v6), self.ssh_port)
         for folder, size_mb in disks:
             self._separate_disk(folder, size_mb)
         self.place.plug_in()

@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tests.lab.certificates import Authority
 from tests.lab.shell import LabError, run
 
 ROOT_TIER, POSTGRES_TIER, LOGIN_TIER = "handyrep", "handyrep_pg", "postgres"
 """Accounts to log in as: may become root and postgres; may become only postgres; is postgres."""
+CERTIFICATE = ("/etc/ssl/lab/server.crt", "/etc/ssl/lab/server.key")
+"""PostgreSQL's own on every host, and its key."""
 _HOST_KEY = "etc/ssh/lab_host_key"
 _WANTED = ("ssh.service", "postgresql.service")
 """postgresql.service is Debian's empty umbrella over clusters: always "active", it starts those that shall start with the host."""
@@ -36,6 +39,8 @@ class Image:
         self.folder = folder
         self.layer = folder / "image"
         self.client_key = folder / "id_ed25519"
+        self.root_certificate = folder / "root.crt"
+        self._authority: Authority | None = None
 
     def prepare(self) -> None:
         """Make the layer. Raises LabError."""
@@ -45,17 +50,24 @@ class Image:
                 f"the hosts' root is this machine's: /{', /'.join(apart)} must not be file systems of their own"
             )
         _make_key(self.client_key)
+        self._authority = Authority(self.root_certificate)
         with mounted(self.folder, self.layer) as root:
             self._accounts(root)
             self._services(root)
             self._databases_of_the_machine(root)
 
-    def make_identity(self, root: Path, name: str, ssh_port: int) -> None:
-        """What one host has for itself: its name, its SSH key, its port of sshd."""
+    def make_identity(self, root: Path, name: str, addresses: tuple[str, ...], ssh_port: int) -> None:
+        """What one host has for itself: its name, its SSH key, its port of sshd, PostgreSQL's certificate. Raises LabError."""
+        if self._authority is None:
+            raise LabError("the image is not prepared")
         write(root / "etc/hostname", f"{name}\n")
         write(root / "etc/hosts", f"127.0.0.1 localhost {name}\n::1 localhost\n")
         _make_key(root / _HOST_KEY)
         write(root / "etc/ssh/sshd_config.d/lab.conf", f"{_SSHD}Port {ssh_port}\n")
+
+        for file, text in zip(CERTIFICATE, self._authority.issue(name, *addresses), strict=True):
+            write(root / file.lstrip("/"), text, 0o600)
+            shutil.chown(root / file.lstrip("/"), "postgres", "postgres")
 
     def public_key_of(self, root: Path) -> str:
         """The host's SSH key as known_hosts has it."""

@@ -1,5 +1,6 @@
 """A lab: one prepared image, a network, hosts made from it. Labs with different numbers can work side by side on a machine."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.lab.network import Net, Place
 from tests.lab.proxy import LabProxy
 from tests.lab.shell import LabError
 
+_PROGRAMS = ("systemd-nspawn", "ip", "iptables", "nsenter", "sshd", "sudo", "pg_createcluster", "pgbouncer")
 _FIRST_NUMBER, _LAST_NUMBER = 11, 250
 
 
@@ -29,6 +31,7 @@ class Lab:
         self._databases = Databases(self.image)
 
     def __enter__(self) -> Self:
+        _require_programs()
         with ExitStack() as started:
             number = started.enter_context(estate.owned())
             started.callback(self.remove_hosts)
@@ -119,6 +122,12 @@ class Lab:
         for host in self._hosts:
             host.remove()
         self._hosts.clear()
+
+
+def _require_programs() -> None:
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise LabError(f"the lab needs {', '.join(missing)}: run scripts/system_packages.sh as root")
 
 
 def _known(host: Host) -> list[str]:
