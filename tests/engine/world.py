@@ -1,0 +1,224 @@
+"""A cluster that exists only in memory, behind the door through which the engine reaches plugins; every call is written down."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from handyrep.engine.check import Check
+from handyrep.engine.engine import Engine
+from handyrep.engine.state import State
+from handyrep.errors import StateError
+from handyrep.model.cluster import Cluster
+from handyrep.model.result import Result, fail, success
+from handyrep.plugin_api.caller import Caller
+from handyrep.plugin_api.contract import Kind
+from tests.factories import make_cluster, make_settings
+
+Answerer = Callable[[Mapping[str, Any]], Result]
+
+
+@dataclasses.dataclass
+class Box:
+    """One imaginary server."""
+
+    up: bool = True
+    host: bool = True
+    master: bool = False
+    position: int = 1000
+    timeline: int = 1
+    follows: str = "m1"
+
+
+class VirtualTime:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def now(self) -> dt.datetime:
+        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.now_s)
+
+    async def sleep(self, duration_s: float) -> None:
+        self.now_s += duration_s
+
+
+class MemoryStore:
+    """ports.StateStore in memory; `broken` makes it fail."""
+
+    def __init__(self) -> None:
+        self.content: Mapping[str, Any] | None = None
+        self.broken = False
+
+    def load(self) -> Mapping[str, Any] | None:
+        return self.content
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        if self.broken:
+            raise StateError("no room")
+        self.content = content
+
+
+class MemoryLog:
+    """ports.RecordLog in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, Any]] = []
+        self.broken = False
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        if self.broken:
+            raise StateError("no room")
+        self.records.append(record)
+
+    def read(self) -> list[Mapping[str, Any]]:
+        return list(self.records)
+
+
+class Events:
+    """ports.EventSink in memory."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def record(self, kind: str, text: str, facts: Mapping[str, Any]) -> None:
+        self.told.append((kind, text))
+
+    def of(self, kind: str) -> list[str]:
+        """The texts of one kind."""
+        return [text for one, text in self.told if one == kind]
+
+
+class FakePlugins:
+    """Stands where Caller stands. `instead` replaces the answer of a kind (and method) by a function of the arguments."""
+
+    def __init__(self, boxes: dict[str, Box]) -> None:
+        self.boxes = boxes
+        self.calls: list[str] = []
+        self.instead: dict[str, Answerer] = {}
+        self.order: tuple[str, ...] | Result = ("r1", "r2")
+
+    async def select(self, name: str, *, cluster: Cluster, deadline_s: float) -> tuple[str, ...] | Result:
+        return self.order
+
+    async def call(
+        self, kind: Kind, name: str, method: str = "run", arguments: Mapping[str, Any] | None = None, *, cluster: Cluster, deadline_s: float
+    ) -> Result:  # fmt: skip
+        given = dict(arguments or {})
+        key = f"{kind.value}.{method}"
+        about = str(next(iter(given.values()), ""))
+        runmode = f" {given['runmode']}" if "runmode" in given else ""
+        self.calls.append(f"{key} {about}{runmode}".strip())
+        if key in self.instead:
+            return self.instead[key](given)
+        answer = getattr(self, f"_{kind.value}_{method}", None)
+        return cast("Result", answer(given)) if answer is not None else success()
+
+    def count(self, start: str) -> int:
+        """How many calls begin with this."""
+        return sum(call.startswith(start) for call in self.calls)
+
+    def _box(self, given: Mapping[str, Any]) -> Box:
+        return self.boxes[str(next(iter(given.values())))]
+
+    def _poll_run(self, given: Mapping[str, Any]) -> Result:
+        return success() if self._box(given).up else fail("silent")
+
+    def _inspect_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        if not box.up:
+            return fail("silent")
+        lsn = f"0/{box.position:X}"
+        return success(
+            in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=False,
+            synchronous_standby_names="ANY 1 (r1, r2)" if box.master else "",
+        )  # fmt: skip
+
+    def _inspect_write(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        return success() if box.up and box.master else fail("read-only or silent")
+
+    def _inspect_host(self, given: Mapping[str, Any]) -> Result:
+        return success() if self._box(given).host else fail("no SSH")
+
+    def _inspect_sees(self, given: Mapping[str, Any]) -> Result:
+        if not self._box(given).host:
+            return fail("no SSH")
+        return success() if self.boxes[given["mastername"]].up else fail("silent", no=True)
+
+    def _restart_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        if not box.host:
+            return fail("no SSH")
+        if given["runmode"] in ("start", "restart"):
+            box.up = True
+        if given["runmode"] in ("stop", "faststop"):
+            box.up = False
+        return success() if box.up else fail("does not run", running=False)
+
+    def _replication_status_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        upstream = self.boxes.get(box.follows)
+        if upstream is None or not upstream.up or not upstream.master:
+            return fail("the master is away")
+        return success(lag=0.0, replicating=box.up)
+
+    def _fence_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        if not box.host:
+            return fail("no SSH")
+        box.up = False
+        return success(proof="no process", last_lsn=f"0/{box.position:X}")
+
+    def _fence_test(self, given: Mapping[str, Any]) -> Result:
+        return success() if self._box(given).host else fail("no SSH")
+
+    def _promotion_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        box.master, box.timeline = True, box.timeline + 1
+        return success()
+
+    def _follow_run(self, given: Mapping[str, Any]) -> Result:
+        self._box(given).follows = given["newmaster"]
+        return success()
+
+    def _rejoin_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        box.up, box.master, box.follows = True, False, given["newmaster"]
+        return success()
+
+
+class Imagined:
+    """An engine over an imaginary cluster m1 (master), r1, r2; `restarted()` is the same after a kill of HandyRep."""
+
+    def __init__(self, **failover: Any) -> None:
+        self.boxes = {"m1": Box(master=True), "r1": Box(), "r2": Box()}
+        self.plugins = FakePlugins(self.boxes)
+        self.clock, self.store, self.log, self.events = VirtualTime(), MemoryStore(), MemoryLog(), Events()
+        self.settings = make_settings(failover={"auto_failover": True, **failover})
+        self.engine = self._engine(make_cluster(system_identifier="1"))
+        self.check = Check(self.engine)
+
+    def _engine(self, cluster: Cluster) -> Engine:
+        state = State(cluster, self.store, self.events, self.clock)
+        return Engine(self.settings, cast("Caller", self.plugins), state, self.log, self.events, self.clock)
+
+    def restarted(self) -> None:
+        """HandyRep was killed and starts again: what was only in memory is gone."""
+        self.engine = self._engine(self.engine.cluster)
+        self.check = Check(self.engine)
+
+    async def look(self, times: int = 1) -> Result:
+        """So many checks; the last one's result."""
+        result = await self.check.run(verify=True)
+        for _ in range(times - 1):
+            self.clock.now_s += 2
+            result = await self.check.run(verify=True)
+        return result
+
+    @property
+    def master(self) -> str:
+        return self.engine.cluster.master.name if self.engine.cluster.master else ""
