@@ -11,7 +11,7 @@ from handyrep.engine.monitor import Monitor
 from handyrep.model.answer import Answer, NotABooleanError, Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import PostgresFacts, Seen
-from handyrep.model.result import fail, success, uncertain
+from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.run import RunKind
 from handyrep.model.status import Health, Status
 from tests.engine.world import Imagined
@@ -64,8 +64,9 @@ async def test_hr_04_a_query_that_fails_is_no_answer_about_recovery() -> None:
     world.plugins.instead["inspect.run"] = lambda _: fail("the query failed")
     await world.look(3)
     assert world.master == "m1"
+    whole = {"system_identifier": "1", "timeline": 1, "version_num": 150000, "received_lsn": "0/1"}
     for rubbish in ({"in_recovery": None}, {"in_recovery": "f"}, {"in_recovery": 0}, {}):
-        world.plugins.instead["inspect.run"] = lambda _, rubbish=rubbish: success(**rubbish)
+        world.plugins.instead["inspect.run"] = lambda _, rubbish=rubbish: success(**whole, **rubbish)
         assert await world.engine.observer.facts("r1") is None
 
 
@@ -171,6 +172,25 @@ async def test_hr_15_memory_and_disk_agree_after_every_step() -> None:
     assert world.store.content is not None
     roles = {name: one["definition"]["role"] for name, one in world.store.content["servers"].items()}
     assert roles == {"m1": "replica", "r1": "master", "r2": "replica"}
+
+
+async def test_hr_15_a_handyrep_killed_while_it_promotes_sends_no_second_promote() -> None:
+    world = await dead_master()
+
+    def killed(_: object) -> Result:
+        raise asyncio.CancelledError
+
+    world.plugins.instead["promotion.run"] = killed
+    with pytest.raises(asyncio.CancelledError):
+        await world.look()
+    del world.plugins.instead["promotion.run"]
+    world.restarted()
+    result = await world.look()
+    assert result.extra["waiting"] is True
+    assert world.plugins.count("promotion.run") == 1
+    world.boxes["r1"].master = True
+    await world.look()
+    assert world.master == "r1"
 
 
 async def test_hr_15_what_cannot_be_written_down_is_not_done() -> None:

@@ -1,0 +1,21 @@
+"""Make the generated pages again: the sample configuration, the reference of directives, the page of plugins."""
+
+from pathlib import Path
+
+from handyrep.plugin_api.docs import page
+
+from handyrep.config.reference import reference
+from handyrep.config.sample import sample
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "examples/handyrep.conf": sample,
+    "docs/configuration.md": reference,
+    "docs/plugins.md": page,
+}
+
+for name, make in PAGES.items():
+    file = ROOT / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(make(), encoding="utf-8")
+    print(f"wrote {name}")

@@ -1,0 +1,150 @@
+"""Put the old faults back, one by one, in a copy of the tree, and see the named test fail. `make mutants ARGS=HR-03` tries one.
+
+Ends with 0 only when every mutant was caught.
+"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """A fault: in `file`, `old` becomes `new`; `test` (a pytest -k expression over tests/bugs and more) must fail then."""
+
+    id: str
+    fault: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant("HR-01", "a fence's word is believed without its proof", "engine/execute.py",
+           'if result.outcome is Outcome.SUCCESS and not result.extra.get("proof"):', "if False:", "hr_01"),
+    Mutant("HR-01b", "without any proof the failover goes on", "decide/progress.py",
+           "    if stage is FENCE:\n        return _undo(", "    if stage is FENCE and not refused:\n        return _undo(", "hr_01 or hr_14 or progress"),
+    Mutant("HR-02", "no proof in sight is no reason to refuse", "decide/failover.py",
+           "return all(proof.possible is not YES for proof in s.proofs)", "return False", "hr_02 or story"),
+    Mutant("HR-03", "a slow promote is sent again", "decide/stages.py",
+           'Stage("promote", "order {new} to become the master", Then.GO_ON, Then.GO_ON)',
+           'Stage("promote", "order {new} to become the master", Then.WAIT, Then.WAIT)', "hr_03 or progress"),
+    Mutant("HR-03b", "a promote that failed leads back to the old master", "decide/stages.py",
+           'Stage("promote", "order {new} to become the master", Then.GO_ON, Then.GO_ON)',
+           'Stage("promote", "order {new} to become the master", Then.UNDO, Then.UNDO)', "hr_03 or progress"),
+    Mutant("HR-04", "what is not a boolean counts as not in recovery", "engine/observe.py",
+           "if not isinstance(in_recovery, bool) or", "if", "hr_04"),
+    Mutant("HR-05", "nobody is told to follow after a failover", "decide/stages.py",
+           "return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()", "return ()", "hr_05 or hr_06"),
+    Mutant("HR-07", "the master is stopped before the candidate is looked at", "decide/stages.py",
+           "SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE,", "SWITCHOVER = (PREFLIGHT, FENCE, CHOOSE,", "hr_07 or progress"),
+    Mutant("HR-08", "a restart in place is tried for ever", "decide/failover.py",
+           "s.restarts_tried < 1", "s.restarts_tried < 99", "hr_08 or story"),
+    Mutant("HR-09", "a selection without a candidate stops nothing", "decide/failover.py",
+           "lambda s: s.choice.candidate is None", "lambda s: False", "hr_09 or story"),
+    Mutant("HR-11", "a replica that could not be looked at may take over", "decide/candidates.py",
+           'return "it could not be looked at"', 'return ""', "hr_11 or candidates"),
+    Mutant("HR-12", "two masters are no reason to stand still", "decide/failover.py",
+           "lambda s: len(s.writable_servers) > 1", "lambda s: False", "hr_12 or story"),
+    Mutant("HR-13", "the proxies are not told who the new master is", "engine/execute.py",
+           "return await self._hands.use(Kind.CONNECTION_FAILOVER, newmaster=run.new_master)",
+           "return await self._hands.use(Kind.CONNECTION_FAILOVER, newmaster=None)", "hr_13"),
+    Mutant("HR-14", "a failed undo goes unnoticed", "decide/progress.py",
+           "            if ended.outcome is not Outcome.SUCCESS:\n                return Ask(", "            if ended.outcome is None:\n                return Ask(",
+           "hr_14 or progress"),
+    Mutant("HR-15", "the new master is not written down", "engine/execute.py",
+           '        self._state.update(cluster)\n        return success(f"{run.new_master} is the master in epoch',
+           '        return success(f"{run.new_master} is the master in epoch', "hr_15"),
+    Mutant("HR-15b", "a step is done before it is written down", "engine/conduct.py",
+           "        self._journal.intend(run, step)\n", "", "hr_15"),
+    Mutant("HR-16", "an exception ends the loop", "engine/monitor.py",
+           "            self._tell(error)\n", "            self._tell(error)\n            raise\n", "hr_16"),
+    Mutant("HR-18", "a lagged replica is called healthy", "decide/assess.py",
+           "c.seen.lag > c.member.server.lag_limit", "False", "hr_18"),
+    Mutant("HR-19", "the order of the statuses is broken", "model/status.py", "LAGGED = 2", "LAGGED = 6", "hr_19"),
+    Mutant("HR-20", "a new reason for the same status is dropped", "engine/state.py",
+           "            dated = dataclasses.replace(member, status=_since(old, member.status, self._clock.now()))",
+           "            dated = dataclasses.replace(member, status=old if old.health is member.status.health else member.status)", "hr_20"),
+    Mutant("HR-21", "every look is told of", "engine/state.py", "    return old.health is not new.health", "    return True", "hr_21"),
+    Mutant("HR-24", "a result may be tested for truth", "model/answer.py",
+           "            raise NotABooleanError(", "            return True\n            raise NotABooleanError(", "hr_24"),
+    Mutant("HR-26", "rejecting connections counts as up", "plugins/poll_isready.py",
+           "if status == ACCEPTING:", "if status in (ACCEPTING, REJECTING):", "hr_26"),
+    Mutant("HR-28", "a call has no deadline", "plugin_api/caller.py",
+           "asyncio.timeout(", "asyncio.timeout(60 + ", "misbehaves or hangs"),
+    Mutant("HR-44", "the stand-in for a missing plugin succeeds", "plugins/failplugin.py",
+           'return self.fail(f"plugin {asked_for}', 'return self.success(f"plugin {asked_for}', "hr_44"),
+    Mutant("HR-45", "an unset option becomes a word", "plugins/restart_pg_ctl.py",
+           'argv = (pg_ctl, verb, "-D", server.pgdata, *self.pg_ctl_flags)', 'argv = (pg_ctl, verb, "-D", server.pgdata, str(None))', "hr_45"),
+    Mutant("HR-54", "a proxy that does not answer is a success", "plugins/multi_pgbouncer.py",
+           "ill = {name: problem for name, problem in said.items() if problem}", "ill = {}", "hr_54"),
+    Mutant("HR-59", "False as text is true", "operations/declare.py", '"false": False, "no": False, "off": False', '"false": True, "no": True, "off": True', "hr_59"),
+    Mutant("HR-67", "words of a command are not quoted", "adapters/quoting.py", "shlex.quote(", "str(", "quoting or argv or commands"),
+    Mutant("S-witness", "a replica that still sees the master is no veto", "decide/failover.py",
+           "lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host", "lambda s: False", "story"),
+    Mutant("S-alive", "a sign of life is overlooked", "decide/failover.py", "lambda s: s.master.alive is YES", "lambda s: False", "story"),
+    Mutant("S-isolated", "being cut off oneself goes unnoticed", "decide/failover.py",
+           "lambda s: s.has_replicas and not s.reachable_others", "lambda s: False", "story"),
+    Mutant("S-behind", "a replica that is behind may take over", "decide/candidates.py",
+           "if behind_bytes > slack_bytes else", "if behind_bytes > 10**9 else", "candidates"),
+    Mutant("S-quorum", "too few replicas read count as enough", "decide/quorum.py",
+           "self.needed > len(self.names)", "self.needed >= len(self.names)", "quorum or candidates"),
+    Mutant("S-loss", "more loss than allowed is taken", "decide/candidates.py",
+           "if lost_bytes > policy.max_lost_wal_bytes:", "if False:", "candidates"),
+    Mutant("S-stranger", "another cluster's server may take over", "decide/candidates.py",
+           "if not _is_ours(facts, cluster):", "if False:", "candidates"),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Try them all, or those whose ids are named."""
+    wanted = set(sys.argv[1:])
+    survivors = []
+    for mutant in MUTANTS:
+        if wanted and mutant.id not in wanted:
+            continue
+        verdict = tried(mutant)
+        print(f"{mutant.id:10} {verdict:9} {mutant.fault}", flush=True)
+        if verdict != "caught":
+            survivors.append(mutant.id)
+    print(f"{len(survivors)} of {len(MUTANTS)} not caught{': ' + ', '.join(survivors) if survivors else ''}")
+    return 1 if survivors else 0
+
+
+def tried(mutant: Mutant) -> str:
+    """'caught', 'SURVIVED', or 'MISSING' when the place it changes is not there any more."""
+    with tempfile.TemporaryDirectory(prefix="handyrep-mutant-") as folder:
+        copy = Path(folder)
+        for part in ("src", "tests", "pyproject.toml", "scripts", "examples", "docs"):
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy(source, copy / part)
+        file = copy / "src/handyrep" / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if mutant.old not in text:
+            return "MISSING"
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        return "SURVIVED" if passes(copy, mutant.test) else "caught"
+
+
+def passes(copy: Path, test: str) -> bool:
+    """Whether the tests still pass in the copy."""
+    where = ["tests/bugs", "tests/decide", "tests/scenarios", "tests/plugin_api", "tests/surfaces", "tests/adapters"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *where, "-k", test],
+        cwd=copy, capture_output=True, timeout=300, check=False, env={**os.environ, "PYTHONPATH": str(copy / "src")},
+    )  # fmt: skip
+    return ran.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
