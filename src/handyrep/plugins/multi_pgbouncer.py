@@ -1,229 +1,297 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from handyrep.directives import boolean, choice, list_of, path, text, word
-from handyrep.errors import DatabaseError, HandyRepError, NoAnswerError, PluginError
+from handyrep.errors import HandyRepError, NoAnswerError, PluginError
+from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
-from handyrep.model.status import Health
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._bouncer_config import Target, render, targets
+from handyrep.plugins._at_once import on_each, together
+from handyrep.plugins._bouncer_config import MARK, File, Target, render, targets, template_from
+from handyrep.plugins._bouncer_console import Console, Entry
+from handyrep.plugins._bouncer_host import BouncerHost, is_ours
+from handyrep.plugins._bouncer_places import place_of, places, readers
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
-from handyrep.ports import Login, Row, RunAs
 
-_ADMIN_DB = "pgbouncer"
+_LOOKS, _LOOK_EVERY_S = 100, 0.05
+_CALLS_PER_BOUNCER = 20
+"""So many times call_timeout may one pgbouncer take: one that does not answer must not hold up a failover for long."""
 
 
 class multi_pgbouncer(handyrepplugin):
     """Manages the connection lists of all enabled servers of role pgbouncer.
 
-    Does: run() renders pgbouncer.ini from the template, reads it back, replaces the file in one step, makes it take effect and
-    reads from every pgbouncer where it leads now. init() the same outside a failover, for one or all. poll() logs in through it.
-    block() KILLs every database (clients wait), unblock() RESUMEs. Names with readonly_suffix lead to a replica that is healthy
-    (or lagged), with all_replicas to each, numbered; to the master when there is none.
-    Touches on the server: config_location; the running pgbouncer through its admin console.
-    Needs: SSH; pgbouncer's admin console for pgbouncer_admin_user; the template. A '*' database is refused.
-    Safe to repeat?: yes.
-    When it cannot tell: a pgbouncer that does not answer makes the result UNCERTAIN, and its name is told: it may still lead to the
-    old master. How it takes effect (refresh): restart is the online restart (-R) that 2014 made, which leaves old sessions where they
-    are; reload is RELOAD; auto is KILL, RELOAD, RESUME: sessions on the old master end, new ones go to the new one.
+    Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, replaces the file in one step, makes
+    it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
+    for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() KILLs every name that leads to the cluster, so
+    that clients wait, and unblock() RESUMEs them. Names with readonly_suffix lead to a replica, healthy before lagged, lower
+    failover_priority first; with all_replicas to each of them, numbered; to the master when there is none.
+    How a new file takes effect: refresh = auto is RELOAD, then KILL and RESUME of those names only that have clients at an old place,
+    so that no session on the old master lives on, and nobody else notices. restart is the online restart (pgbouncer -R) of 2014; the
+    new process hands old sessions to new clients, so the same KILL and RESUME follow; where systemd runs pgbouncer it ends the service.
+    reload is RELOAD alone: clients keep their sessions at the old place for as long as they like, and are told of.
+    2014's overwrote whatever file was there. This one overwrites a file that HandyRep did not write only with a template of your own
+    (in templates_dir), and offers one made from that file; what stands in a template beside [databases] is yours.
+    Touches on the server: config_location, owned by owner, mode 0640; the running pgbouncer through its admin console. At the end of
+    the file stands a database handyrep_file that leads nowhere: by it HandyRep sees that the file was read to its end.
+    Needs: SSH as owner or root; the console for pgbouncer_admin_user; database_list; handyrep_db in it for poll(). The template must
+    not offer a database '*', and pgbouncer must not use so_reuseport: neither can be held back, so both are refused.
+    Safe to repeat?: yes: sessions that are where they belong are left alone.
+    When it cannot tell: a pgbouncer that does not answer makes the result UNCERTAIN, with its name: it may still lead to the old
+    master. Its file is written all the same if its host answers. One that is reached and leads elsewhere is a FAIL.
     Options: pgbouncerbin, template, owner, config_location, database_list, readonly_suffix, all_replicas, extra_connect_param, refresh.
     """
 
     kinds = (Kind.CONNECTION_FAILOVER,)
     pgbouncerbin = option(
-        path, "/usr/sbin/pgbouncer", "full path of pgbouncer on its servers; used by refresh = restart"
+        path, "/usr/sbin/pgbouncer", "full path of pgbouncer on its servers, used by refresh = restart"
     )
-    template = option(text, "pgbouncer.ini.j2", "template of pgbouncer.ini, in templates_dir or HandyRep's own")
+    template = option(text, "pgbouncer.ini.j2", "template of pgbouncer.ini: a file in templates_dir, or HandyRep's own")
     owner = option(word, "postgres", "system account that runs pgbouncer and owns its files")
     config_location = option(path, "/etc/pgbouncer/pgbouncer.ini", "full path of pgbouncer.ini")
-    database_list = option(list_of(text), ("postgres",), "every database to which pgbouncer offers connections")
-    readonly_suffix = option(text, "_ro", "suffix of the names that lead to a replica; blank: _ro")
-    all_replicas = option(boolean, False, "a read-only name for every replica, numbered, instead of one")
-    extra_connect_param = option(text, "", "added to every database's connection string")
+    database_list = option(
+        list_of(text), (), "every database to which pgbouncer is to offer connections", required=True
+    )
+    readonly_suffix = option(text, "_ro", "suffix of the names that lead to a replica")
+    all_replicas = option(
+        boolean, False, "a read-only name for every replica, numbered from 1, instead of one for all of them"
+    )
+    extra_connect_param = option(text, "", "added to the connection string of every database, such as 'user=app'")
     refresh = option(choice("auto", "restart", "reload"), "auto", "how a new pgbouncer.ini takes effect")
 
     async def run(self, newmaster: str | None = None) -> Result:  # type: ignore[override] # the contract of its kind
-        """Point every pgbouncer at `newmaster`, or at the recorded master."""
-        return await self._rewrite(newmaster, self.bouncers())
+        """SUCCESS when every pgbouncer was seen to lead to `newmaster`, or to the recorded master."""
+        return await self._rewritten(newmaster, None)
 
     async def init(self, bouncerserver: str | None = None) -> Result:
-        """Write one pgbouncer's configuration, or all."""
-        chosen = [one for one in self.bouncers() if bouncerserver in (None, one.name)]
-        if not chosen:
-            return self.fail(f"{bouncerserver or 'nothing'} is not an enabled server of role pgbouncer")
-        return await self._rewrite(None, chosen)
+        """Write one pgbouncer's configuration, or all. `template` in the RD: one made from the file that is there."""
+        return await self._rewritten(None, bouncerserver)
 
     async def poll(self, bouncerserver: str | None = None) -> Result:
-        """Log in through one pgbouncer, or all, as handyrep_user to handyrep_db."""
-        chosen = [one for one in self.bouncers() if bouncerserver in (None, one.name)]
-        if not chosen:
-            return self.fail(f"{bouncerserver or 'nothing'} is not an enabled server of role pgbouncer")
-        said = await self._on_each(chosen, self._logged_in)
-        up = {name: problem == "" for name, problem in said.items()}
-        return self._answer(said, "lets people in", servers=up)
+        """SUCCESS when each lets people in; servers tells which do."""
+        try:
+            said = await self._on_each(self._chosen(bouncerserver), self._logged_in, acts=False)
+        except PluginError as error:
+            return self.fail(str(error))
+        up = {name: result.outcome is Outcome.SUCCESS for name, result in said.items()}
+        return together(said, "lets people in", servers=up)
 
     async def block(self) -> Result:
-        """Hold clients back at every pgbouncer and cut their server connections."""
-        return self._answer(await self._on_each(self.bouncers(), self._killed), "is blocked")
+        """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
+        return await self._at_all_consoles(self._blocked, "holds its clients back")
 
     async def unblock(self) -> Result:
-        """Let clients on."""
-        return self._answer(await self._on_each(self.bouncers(), self._resumed), "lets clients on")
+        """Let clients on at every pgbouncer that leads to the recorded master."""
+        return await self._at_all_consoles(self._unblocked, "lets its clients on")
 
-    async def test(self) -> Result:
-        """FAIL when a template does not render, or a pgbouncer's file or console cannot be reached."""
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when the file cannot be rendered or written, or a console cannot be used."""
         try:
-            self._text(self.master().name, Server(name="test", hostname="test"))
+            master, chosen = self.master().name, self._chosen(servername)
+            if self.settings.handyrep.handyrep_db not in self.database_list:
+                return self.fail(f"poll() logs in to {self.settings.handyrep.handyrep_db}: add it to database_list")
+            plans = {server.name: self._plan(master, server) for server in chosen}
         except HandyRepError as error:
             return self.fail(str(error))
-        return self._answer(await self._on_each(self.bouncers(), self._usable), "can be managed")
+        said = await self._on_each(chosen, lambda server: self._usable(server, plans[server.name]), acts=False)
+        return together(said, "can be managed")
 
     def bouncers(self) -> list[Server]:
-        """The pgbouncers this plugin manages."""
+        """The pgbouncers this plugin manages. Raises PluginError when that is not clear."""
         return [member.server for member in self.cluster.by_role(Role.PGBOUNCER)]
 
-    async def _rewrite(self, newmaster: str | None, chosen: list[Server]) -> Result:
-        if not chosen:
-            return self.success("there is no enabled server of role pgbouncer")
+    def _chosen(self, bouncerserver: str | None) -> list[Server]:
+        found = [server for server in self.bouncers() if bouncerserver in (None, server.name)]
+        if not found and bouncerserver is not None:
+            raise PluginError(f"{bouncerserver} is not an enabled server of role pgbouncer")
+        return found
+
+    async def _rewritten(self, newmaster: str | None, bouncerserver: str | None) -> Result:
+        """Everything that can be known to be wrong is found before the first pgbouncer is touched."""
         try:
-            master = newmaster or self.master().name
-            wanted = self._targets(master)
-            texts = {server.name: self._text(master, server) for server in chosen}
+            master, chosen = newmaster or self.master().name, self._chosen(bouncerserver)
+            plans = {server.name: self._plan(master, server) for server in chosen}
         except HandyRepError as error:
-            return self.fail(f"nothing was pushed: {error}")
+            return self.fail(f"no pgbouncer was touched: {error}")
+        said = await self._on_each(chosen, lambda server: self._rewrite(server, plans[server.name]))
+        return together(said, f"leads to {master}", master=master)
 
-        async def one(server: Server) -> str:
-            ran = await self.put_file(
-                server.name, self.config_location, texts[server.name], run_as=RunAs.ROOT, mode="0640", owner=self.owner
-            )
-            if ran.exit_status != 0:
-                return f"{self.config_location} could not be written: {last_words(ran)}"
-            await self._take_effect(server)
-            return await self._leads_elsewhere(server, wanted)
-
-        return self._answer(await self._on_each(chosen, one), f"leads to {master}")
-
-    def _targets(self, master: str) -> dict[str, Target]:
-        place = self.server(master)
-        fit = [
-            m for m in self.cluster.replicas if m.name != master and m.status.health in (Health.HEALTHY, Health.LAGGED)
-        ]
-        fit.sort(key=lambda m: (m.status.health, m.server.failover_priority, m.name))
-        readers = tuple((m.server.client_address, m.server.port) for m in fit)
-        return targets(
-            self.database_list, (place.client_address, place.port), readers,
-            suffix=self.readonly_suffix, all_replicas=self.all_replicas,
-        )  # fmt: skip
-
-    def _text(self, master: str, bouncer: Server) -> str:
+    def _plan(self, master: str, bouncer: Server) -> File:
+        wanted = targets(
+            self.database_list,
+            place_of(self.server(master)),
+            readers(self.cluster, master),
+            suffix=self.readonly_suffix,
+            all_replicas=self.all_replicas,
+        )
         values = {
             "cluster_name": self.cluster.name,
             "epoch": self.cluster.epoch,
+            "master": master,
             "port": bouncer.port,
             "admin_user": self.settings.passwords.pgbouncer_admin_user or self.settings.handyrep.handyrep_user,
-            "pidfile": f"{self.config_location}.pid",
+            "folder": str(PurePosixPath(self.config_location).parent),
         }
-        return render(self._template(), self._targets(master), self.extra_connect_param, values)
+        return render(self._template()[0], wanted, self.extra_connect_param, values, places(self.cluster, bouncer))
 
-    def _template(self) -> str:
-        folder = self.settings.handyrep.templates_dir
+    def _template(self) -> tuple[str, bool]:
+        """(the template's text, whether it is the user's own). Raises PluginError."""
         if Path(self.template).name != self.template:
             raise PluginError(f"template {self.template!r} must be the name of a file in templates_dir")
+        folder = self.settings.handyrep.templates_dir
         own = Path(folder) / self.template if folder else None
         try:
             if own is not None and own.is_file():
-                return own.read_text(encoding="utf-8")
-            return (files("handyrep") / "templates" / self.template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PluginError(f"the template {self.template} cannot be read: {error}") from None
+                return own.read_text(encoding="utf-8"), True
+            return (files("handyrep") / "templates" / self.template).read_text(encoding="utf-8"), False
+        except (OSError, UnicodeDecodeError):
+            where = f"{folder}, nor among HandyRep's own" if folder else "HandyRep's own, and templates_dir is not set"
+            raise PluginError(f"the template {self.template} is not to be read in {where}") from None
 
-    async def _take_effect(self, server: Server) -> None:
-        """Make the running pgbouncer read its new file. Raises NoAnswerError, DatabaseError."""
-        if self.refresh == "restart":
-            ran = await self.use_account(server, self.pgbouncerbin, "-d", "-R", self.config_location)
-            if ran:
-                raise DatabaseError(f"the online restart failed: {ran}", server=server.name)
-            return
-        names = await self._names(server) if self.refresh == "auto" else []
-        for name in names:
-            await self._console(server, f"KILL {_quoted(name)}")
-        await self._console(server, "RELOAD")
-        for name in names:
-            await self._console(server, f"RESUME {_quoted(name)}")
-
-    async def use_account(self, server: Server, *argv: str) -> str:
-        """Run a program as the account that runs pgbouncer; what it said when it failed, or ''."""
-        ran = await self.run_as_root(server.name, "runuser", "-u", self.owner, "--", *argv)
-        return "" if ran.exit_status == 0 else last_words(ran)
-
-    async def _leads_elsewhere(self, server: Server, wanted: dict[str, Target]) -> str:
-        """Read back where its names lead; what is wrong, or ''."""
-        rows = await self._console(server, "SHOW DATABASES")
-        found = {
-            row["name"]: Target(row["host"] or "", int(row["port"]), row["database"])
-            for row in rows
-            if row["name"] != _ADMIN_DB
-        }
-        wrong = sorted(name for name, target in wanted.items() if found.get(name) != target)
-        return f"it does not lead where it should for {', '.join(wrong)}" if wrong else ""
-
-    async def _names(self, server: Server) -> list[str]:
-        rows = await self._console(server, "SHOW DATABASES")
-        return [row["name"] for row in rows if row["name"] != _ADMIN_DB]
-
-    async def _killed(self, server: Server) -> str:
-        for name in await self._names(server):
-            await self._console(server, f"KILL {_quoted(name)}")
-        left = [row for row in await self._console(server, "SHOW SERVERS") if row["database"] != _ADMIN_DB]
-        return f"{len(left)} server connections are left" if left else ""
-
-    async def _resumed(self, server: Server) -> str:
-        for name in await self._names(server):
-            await self._console(server, f"RESUME {_quoted(name)}")
-        return ""
-
-    async def _logged_in(self, server: Server) -> str:
-        await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
-        return ""
-
-    async def _usable(self, server: Server) -> str:
-        ran = await self.run_as_root(server.name, "test", "-w", str(Path(self.config_location).parent))
+    async def _rewrite(self, server: Server, plan: File) -> Result:
+        foreign = await self._foreign(server)
+        if foreign is not None:
+            return foreign
+        if not await self._host(server).can_log(plan.logfile):
+            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
+        ran = await self._host(server).put(plan.text)
         if ran.exit_status != 0:
-            return f"the folder of {self.config_location} cannot be written: {last_words(ran)}"
-        await self._console(server, "SHOW VERSION")
-        return ""
+            return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
+        try:
+            return await self._take_effect(server, plan)
+        except NoAnswerError as error:
+            return self.uncertain(
+                f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
+            )
 
-    async def _console(self, server: Server, command: str) -> tuple[Row, ...]:
-        return await self.query(server.name, command, login=Login.BOUNCER_ADMIN, database=_ADMIN_DB)
+    async def _foreign(self, server: Server) -> Result | None:
+        """A FAIL when a file that HandyRep did not write stands where its own template would replace it."""
+        if self._template()[1]:
+            return None
+        ran = await self._host(server).read()
+        if ran.exit_status == 0 and is_ours(ran.stdout):
+            return None
+        if ran.exit_status != 0:
+            return self.fail(f"{self.config_location} cannot be read: {last_words(ran)}")
+        return self.fail(
+            f"{self.config_location} was not written by HandyRep and is left as it is. Keep `template` of this answer as"
+            f" {self.template} in templates_dir, look it over, and try again",
+            template=template_from(ran.stdout),
+        )
 
-    async def _on_each(self, chosen: Iterable[Server], act: Callable[[Server], Awaitable[str]]) -> dict[str, str]:
-        """What is wrong with each, '' for nothing; all at once."""
+    async def _take_effect(self, server: Server, plan: File) -> Result:
+        """Make the running pgbouncer use its new file, and look. Raises NoAnswerError, DatabaseError."""
+        console = self._console(server)
+        if self.refresh == "restart":
+            ran = await self._host(server).run(self.pgbouncerbin, "-d", "-R", self.config_location)
+            if ran.exit_status != 0:
+                return self.fail(f"the online restart failed: {last_words(ran)}")
+            found = await self._replaced(console, plan)
+        else:
+            await console.reload()
+            found = await console.databases()
+        wrong = _wrong(found, plan.databases)
+        if wrong and wrong != [MARK]:
+            return self.fail(f"it has not taken its new file (its log tells why): {', '.join(wrong)} lead elsewhere")
+        staying = await self._moved(console, found)
+        told = f"sessions of {', '.join(sorted(staying))} stay at the old place" if staying else ""
+        if staying and self.refresh != "reload":
+            return self.fail(told)
+        if wrong:
+            return self.fail("it leads where it should, but did not read its file to the end: it would not start again")
+        if not await console.is_alone():
+            return self.uncertain("it uses so_reuseport: other processes on its port may still lead to the old master")
+        return self.success(told)
 
-        async def contained(server: Server) -> tuple[str, str]:
-            try:
-                return server.name, await act(server)
-            except DatabaseError as error:
-                return server.name, f"it answered with an error: {error.what}"
-            except NoAnswerError as error:
-                return server.name, f"no answer: {error.what}"
+    async def _replaced(self, console: Console, plan: File) -> dict[str, Entry]:
+        """What the new process offers. The old one goes on answering until the new one has taken over all that it holds."""
+        found = await console.databases()
+        for _ in range(_LOOKS):
+            if MARK in found and found[MARK].target == plan.databases[MARK]:
+                break
+            await self.call.world.clock.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(NoAnswerError):
+                found = await console.databases()
+        return found
 
-        return dict(await asyncio.gather(*(contained(server) for server in chosen)))
+    async def _moved(self, console: Console, found: Mapping[str, Entry]) -> frozenset[str]:
+        """Let no session live on at an old place, and no client wait. The names of which sessions stay all the same."""
+        left = await console.left_behind(found)
+        await console.reconnect(sorted(left.reusable))
+        if self.refresh != "reload":
+            await console.kill(sorted(left.in_use))
+        held = [name for name, entry in (await console.databases()).items() if entry.paused and name in found]
+        await console.resume(held)
+        return (await console.left_behind(found)).in_use
 
-    def _answer(self, said: dict[str, str], well: str, **extra: object) -> Result:
-        ill = {name: problem for name, problem in said.items() if problem}
-        if not ill:
-            return self.success(f"{', '.join(said) or 'no pgbouncer'} {well}", **extra)
-        words = "; ".join(f"{name}: {problem}" for name, problem in ill.items())
-        unheard = any(problem.startswith("no answer") for problem in ill.values())
-        return (self.uncertain if unheard else self.fail)(words, bouncers=json.loads(json.dumps(said)), **extra)
+    async def _at_all_consoles(self, act: Callable[[Server], Awaitable[Result]], well: str) -> Result:
+        try:
+            return together(await self._on_each(self._chosen(None), act), well)
+        except PluginError as error:
+            return self.fail(str(error))
+
+    async def _blocked(self, server: Server) -> Result:
+        console, of_the_cluster = self._console(server), places(self.cluster, server)
+        found = await console.databases()
+        ours = [name for name, entry in found.items() if entry.target.place in of_the_cluster]
+        await console.kill(ours)
+        after = await console.databases()
+        free = {name for name in ours if not (name in after and after[name].paused)} | (
+            await console.in_use() & set(ours)
+        )
+        if free:
+            return self.fail(f"{', '.join(sorted(free))} cannot be held back")
+        if not await console.is_alone():
+            return self.fail("it uses so_reuseport: other processes on its port were not reached")
+        return self.success(f"{len(ours)} names are held back")
+
+    async def _unblocked(self, server: Server) -> Result:
+        """A name that leads to another server than the recorded master must stay held back."""
+        console, master = self._console(server), self.server(self.master().name)
+        found = await console.databases()
+        if any(name in found and found[name].target.place != place_of(master) for name in self.database_list):
+            return self.fail(f"it does not lead to {master.name}, so its clients still wait")
+        await console.resume(name for name, entry in found.items() if entry.paused)
+        return self.success()
+
+    async def _logged_in(self, server: Server) -> Result:
+        await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
+        return self.success()
+
+    async def _usable(self, server: Server, plan: File) -> Result:
+        foreign = await self._foreign(server)
+        if foreign is not None:
+            return foreign
+        ran = await self._host(server).can_put()
+        if ran.exit_status != 0:
+            return self.fail(f"the folder of {self.config_location} cannot be written: {last_words(ran)}")
+        if not await self._host(server).can_log(plan.logfile):
+            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
+        console = self._console(server)
+        if not await console.is_alone():
+            return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
+        wrong = _wrong(await console.databases(), plan.databases)
+        return self.success("" if not wrong else "its file is not HandyRep's newest: run connection-proxy-init")
+
+    def _host(self, server: Server) -> BouncerHost:
+        return BouncerHost(self, server, self.owner, self.config_location)
+
+    def _console(self, server: Server) -> Console:
+        return Console(self, server, self.settings.failover.call_timeout, fresh=self.refresh == "restart")
+
+    async def _on_each(
+        self, chosen: Iterable[Server], act: Callable[[Server], Awaitable[Result]], *, acts: bool = True
+    ) -> dict[str, Result]:
+        limit_s = self.settings.failover.call_timeout * _CALLS_PER_BOUNCER
+        return await on_each(chosen, act, limit_s=limit_s, acts=acts)
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _wrong(found: Mapping[str, Entry], wanted: Mapping[str, Target]) -> list[str]:
+    """The names that do not lead where they should."""
+    return sorted(name for name, target in wanted.items() if name not in found or found[name].target != target)

@@ -1,0 +1,71 @@
+"""The file pgbouncer.ini on the host of one pgbouncer, handled as the account that owns it, or as root where that is not enough."""
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from handyrep.model.server import Server
+from handyrep.plugins._bouncer_config import MARK
+from handyrep.ports import Ran, RunAs
+
+if TYPE_CHECKING:
+    from handyrep.plugins.handyrepplugin import handyrepplugin
+
+_READ = '[ -e "$1" ] || exit 0; exec cat -- "$1"'
+_CAN_LOG = 'if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi'
+_MODE = "0640"
+
+
+class BouncerHost:
+    """Every method raises NoAnswerError like the helpers that it uses."""
+
+    def __init__(self, plugin: "handyrepplugin", server: Server, owner: str, file: str) -> None:
+        self._plugin = plugin
+        self._server = server
+        self._owner = owner
+        self._file = file
+
+    async def put(self, content: str) -> Ran:
+        """Replace the file in one step: as its owner, or as root where the folder is not the owner's."""
+        account = self._account()
+        if account is not RunAs.ROOT:
+            ran = await self._plugin.put_file(self._server.name, self._file, content, run_as=account, mode=_MODE)
+            if ran.exit_status == 0:
+                return ran
+        owner = f"{self._owner}:"
+        return await self._plugin.put_file(
+            self._server.name, self._file, content, run_as=RunAs.ROOT, mode=_MODE, owner=owner
+        )
+
+    async def read(self) -> Ran:
+        """The file; nothing when there is none."""
+        return await self.run("sh", "-c", _READ, "read", self._file)
+
+    async def can_put(self) -> Ran:
+        """Exit status 0 when put() could work."""
+        ran = await self.run("test", "-w", str(PurePosixPath(self._file).parent))
+        if ran.exit_status == 0 or self._account() is RunAs.ROOT:
+            return ran
+        return await self._plugin.run_as_root(self._server.name, "test", "-w", str(PurePosixPath(self._file).parent))
+
+    async def can_log(self, logfile: str) -> bool:
+        """False when pgbouncer could not open its log file. One that runs ends when it is told to reload then."""
+        return not logfile or (await self.run("sh", "-c", _CAN_LOG, "can_log", logfile)).exit_status == 0
+
+    async def run(self, *argv: str) -> Ran:
+        """Run a program as the account that runs pgbouncer."""
+        account = self._account()
+        if account is RunAs.POSTGRES:
+            return await self._plugin.run_as_postgres(self._server.name, *argv)
+        if account is RunAs.LOGIN:
+            return await self._plugin.run_as_login(self._server.name, *argv)
+        return await self._plugin.run_as_root(self._server.name, "runuser", "-u", self._owner, "--", *argv)
+
+    def _account(self) -> RunAs:
+        if self._owner == self._server.postgres_os_user:
+            return RunAs.POSTGRES
+        return RunAs.LOGIN if self._server.control == "ssh" and self._owner == self._server.ssh_user else RunAs.ROOT
+
+
+def is_ours(content: str) -> bool:
+    """Whether HandyRep wrote this pgbouncer.ini, or nobody wrote anything."""
+    return not content.strip() or f"\n{MARK} = " in content

@@ -1,0 +1,339 @@
+"""multi_pgbouncer on real pgbouncers in front of real PostgreSQLs, and where one of them is out of reach."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from handyrep.model.answer import Outcome
+from handyrep.model.cluster import Cluster, Member
+from handyrep.model.status import Health
+from handyrep.plugins._bouncer_config import MARK
+from tests.adapters.ports import free_port
+from tests.adapters.postgresql import PostgreSQL, running_postgresql
+from tests.factories import make_member
+from tests.plugins.bouncers import TEMPLATE, Bouncer, Managed, bouncer, cluster_of, managed, pid_of, postgres_server
+
+SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
+
+
+@dataclasses.dataclass
+class Pair:
+    """A master and a replica (for pgbouncer any two PostgreSQLs will do)."""
+
+    master: PostgreSQL
+    replica: PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_postgresql() as one, running_postgresql() as two:
+        yield Pair(one, two)
+
+
+@pytest.fixture(params=["session", "transaction"])
+def running(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Bouncer]:
+    with bouncer(pair.master.port, pool_mode=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def one_running(pair: Pair) -> Iterator[Bouncer]:
+    with bouncer(pair.master.port) as made:
+        yield made
+
+
+@pytest.fixture
+async def plugin(pair: Pair, one_running: Bouncer, tmp_path: Path) -> AsyncIterator[Managed]:
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path) as made:
+        yield made
+
+
+def cluster_with(pair: Pair, *bouncers: Bouncer, **of_master: str) -> Cluster:
+    servers = [
+        postgres_server(pair.master, "m1", "master", **of_master),
+        postgres_server(pair.replica, "r1", "replica"),
+    ]
+    return cluster_of(*servers, *(one.server(f"b{number}") for number, one in enumerate(bouncers, 1)))
+
+
+def port_seen(client: "psycopg.Connection[tuple[str]]") -> int:
+    row = client.execute("show port").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_every_name_leads_where_it_should(plugin: Managed, pair: Pair, one_running: Bouncer) -> None:
+    result = await plugin.call()
+    assert result.outcome is SUCCESS, result
+    assert one_running.leads() == {"postgres": pair.master.port, "postgres_ro": pair.replica.port, MARK: 1}
+    assert one_running.ini.stat().st_mode & 0o777 == 0o640
+    with one_running.connect("postgres_ro") as client:
+        assert port_seen(client) == pair.replica.port
+
+
+@pytest.mark.parametrize("refresh", ["auto", "restart"])
+async def test_after_a_failover_no_session_lives_on_at_the_old_master(
+    pair: Pair, running: Bouncer, tmp_path: Path, refresh: str
+) -> None:
+    async with managed(cluster_with(pair, running), running.ini, tmp_path, refresh=refresh) as plugin:
+        idle, busy = running.connect(), running.connect()
+        for client in (idle, busy):
+            assert port_seen(client) == pair.master.port
+        busy.execute("begin")
+        busy.execute("select 1")
+        try:
+            result = await plugin.call(newmaster="r1")
+            assert result.outcome is SUCCESS, result
+            for client in (idle, busy):
+                with pytest.raises(psycopg.Error):
+                    port_seen(client)
+            for _ in range(5):
+                with running.connect() as new:
+                    assert port_seen(new) == pair.replica.port
+        finally:
+            if refresh == "restart":
+                os.kill(pid_of(running), signal.SIGKILL)
+
+
+async def test_a_session_that_is_where_it_belongs_is_left_alone(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    await plugin.call()
+    with one_running.connect() as client:
+        client.execute("begin")
+        assert port_seen(client) == pair.master.port
+        assert (await plugin.call()).outcome is SUCCESS
+        assert port_seen(client) == pair.master.port
+
+
+async def test_with_reload_old_sessions_stay_and_are_told_of(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, refresh="reload") as plugin:
+        with one_running.connect() as client:
+            client.execute("begin")
+            assert port_seen(client) == pair.master.port
+            result = await plugin.call(newmaster="r1")
+            assert result.outcome is SUCCESS
+            assert "sessions of postgres stay" in result.details
+            assert port_seen(client) == pair.master.port
+        with one_running.connect() as new:
+            assert port_seen(new) == pair.replica.port
+
+
+async def test_names_of_hosts_are_resolved_as_pgbouncer_resolves_them(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    cluster = cluster_with(pair, one_running, client_host="localhost")
+    async with managed(cluster, one_running.ini, tmp_path) as plugin:
+        assert (await plugin.call()).outcome is SUCCESS
+        with one_running.connect() as client:
+            assert port_seen(client) == pair.master.port
+            assert (await plugin.call()).outcome is SUCCESS
+            assert port_seen(client) == pair.master.port
+
+
+async def test_blocked_clients_wait_and_go_on_at_the_new_master(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    await plugin.call()
+    with one_running.connect() as client:
+        port_seen(client)
+        assert (await plugin.call("block")).outcome is SUCCESS
+        with pytest.raises(psycopg.Error):
+            port_seen(client)
+    waiting = asyncio.create_task(asyncio.to_thread(_port_of_a_new_client, one_running))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+    assert await asyncio.wait_for(waiting, 20) == pair.replica.port
+
+
+def _port_of_a_new_client(one: Bouncer) -> int:
+    with one.connect() as client:
+        return port_seen(client)
+
+
+async def test_unblock_lets_clients_on_only_where_the_recorded_master_is(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    await plugin.call()
+    await plugin.call("block")
+    assert (await plugin.call("unblock")).outcome is SUCCESS
+    with one_running.connect() as client:
+        assert port_seen(client) == pair.master.port
+    await plugin.call(newmaster="r1")
+    await plugin.call("block")
+    result = await plugin.call("unblock")
+    assert result.outcome is FAIL
+    assert "its clients still wait" in result.details
+
+
+async def test_poll_logs_in_through_it(plugin: Managed, one_running: Bouncer) -> None:
+    result = await plugin.call("poll", bouncerserver="b1")
+    assert (result.outcome, dict(result.extra["servers"])) == (SUCCESS, {"b1": True})
+    one_running.stop()
+    result = await plugin.call("poll", bouncerserver=None)
+    assert (result.outcome, dict(result.extra["servers"])) == (FAIL, {"b1": False})
+
+
+async def test_a_pgbouncer_that_does_not_answer_makes_it_uncertain_and_is_named(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    silent = one_running.server("b2", hostname="127.0.0.2")
+    cluster = cluster_of(*cluster_with(pair, one_running).members.values(), silent)
+    async with managed(cluster, one_running.ini, tmp_path) as plugin:
+        result = await plugin.call(newmaster="r1")
+    assert result.outcome is UNCERTAIN
+    assert result.extra["each"] == {"b1": "SUCCESS", "b2": "UNCERTAIN"}
+    assert result.details.startswith("b2: ")
+    assert one_running.leads()["postgres"] == pair.replica.port
+
+
+async def test_one_that_is_down_gets_its_file_and_comes_up_right(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    one_running.stop()
+    assert (await plugin.call(newmaster="r1")).outcome is UNCERTAIN
+    one_running.start()
+    assert one_running.leads()["postgres"] == pair.replica.port
+
+
+async def test_a_host_that_does_not_answer_holds_up_nobody(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    away = one_running.server("b2", control="ssh", ssh_host="127.0.0.1", ssh_port=free_port())
+    cluster = cluster_of(*cluster_with(pair, one_running).members.values(), away)
+    async with managed(cluster, one_running.ini, tmp_path) as plugin:
+        result = await plugin.call(newmaster="r1")
+    assert result.extra["each"]["b1"] == "SUCCESS"
+    assert result.extra["each"]["b2"] != "SUCCESS"
+    assert result.outcome is not SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        ("bad_key = 1\n", "did not read its file to the end"),
+        ("%include /nonexistent/more.ini\n", "did not read its file to the end"),
+        ("logfile = /nonexistent/log\n", "reloading would end a pgbouncer"),
+    ],
+)
+async def test_a_file_that_pgbouncer_does_not_take_is_no_success(
+    pair: Pair, one_running: Bouncer, tmp_path: Path, extra: str, why: str
+) -> None:
+    cluster = cluster_with(pair, one_running)
+    async with managed(cluster, one_running.ini, tmp_path, template=TEMPLATE + extra) as plugin:
+        result = await plugin.call(newmaster="r1")
+    assert result.outcome is FAIL
+    assert why in result.details
+    assert one_running.leads()["postgres"] in (pair.master.port, pair.replica.port)
+
+
+async def test_a_broken_template_touches_nothing(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    before = one_running.ini.read_text()
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template="{{ nothing }}") as plugin:
+        for method in ("run", "init", "test"):
+            result = await plugin.call(method)
+            assert result.outcome is FAIL
+            assert "'nothing' is undefined" in result.details
+    assert one_running.ini.read_text() == before
+
+
+async def test_our_own_template_overwrites_no_file_of_somebody_else(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    before = one_running.ini.read_text()
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template="") as plugin:
+        for result in [await plugin.call(method) for method in ("run", "test", "init")]:
+            assert result.outcome is FAIL, result
+            assert "was not written by HandyRep" in result.details
+        offered = (await plugin.call("init")).extra["template"]
+    assert one_running.ini.read_text() == before
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template=offered) as plugin:
+        assert (await plugin.call("init")).outcome is SUCCESS
+    assert "server_login_retry = 0.2" in one_running.ini.read_text()
+    assert one_running.leads()["postgres_ro"] == pair.replica.port
+
+
+async def test_a_port_that_other_processes_share_is_never_done(pair: Pair, tmp_path: Path) -> None:
+    template = TEMPLATE + "so_reuseport = 1\n"
+    with bouncer(pair.master.port, so_reuseport="1") as one:
+        async with managed(cluster_with(pair, one), one.ini, tmp_path, template=template) as plugin:
+            assert (await plugin.call("test")).outcome is FAIL
+            assert (await plugin.call()).outcome is UNCERTAIN
+            assert (await plugin.call("block")).outcome is FAIL
+
+
+async def test_a_wrong_password_for_the_console_is_a_fail(plugin: Managed, one_running: Bouncer) -> None:
+    (one_running.folder / "userlist.txt").write_text('"postgres" "another"\n')
+    one_running.stop()
+    one_running.start()
+    result = await plugin.call("test")
+    assert result.outcome is FAIL
+    assert "b1: " in result.details
+
+
+async def test_without_any_pgbouncer_there_is_nothing_to_do(pair: Pair, tmp_path: Path) -> None:
+    async with managed(cluster_with(pair), tmp_path / "x.ini", tmp_path) as plugin:
+        for method in ("run", "test", "block"):
+            assert (await plugin.call(method)).outcome is SUCCESS
+        assert (await plugin.call("init", bouncerserver="b9")).outcome is FAIL
+
+
+async def test_test_says_what_is_missing(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    cluster = cluster_with(pair, one_running)
+    async with managed(cluster, one_running.ini, tmp_path, database_list="other") as plugin:
+        assert "add it to database_list" in (await plugin.call("test")).details
+    async with managed(cluster, Path("/nonexistent/pgbouncer.ini"), tmp_path) as plugin:
+        assert "cannot be written" in (await plugin.call("test")).details
+    cluster = cluster_of(*cluster_with(pair).members.values(), one_running.server("b1", port=free_port()))
+    async with managed(cluster, one_running.ini, tmp_path) as plugin:
+        assert (await plugin.call("test")).details.startswith("b1: no answer")
+
+
+async def test_a_template_is_a_file_of_its_folder(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    cluster = cluster_with(pair, one_running)
+    for name, why in (("../x.j2", "must be the name of a file"), ("gone.j2", "is not to be read")):
+        async with managed(cluster, one_running.ini, tmp_path, template_name=name) as plugin:
+            result = await plugin.call()
+            assert result.outcome is FAIL
+            assert why in result.details
+
+
+async def test_replicas_are_healthy_before_lagged_and_others_are_left_out(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    def replica(name: str, port: int, priority: int, health: Health) -> Member:
+        server = postgres_server(pair.replica, name, "replica", port=port, failover_priority=priority)
+        return make_member(server, health)
+
+    cluster = cluster_of(
+        postgres_server(pair.master, "m1", "master"),
+        replica("r1", 11, 1, Health.LAGGED),
+        replica("r2", 12, 3, Health.HEALTHY),
+        replica("r3", 13, 2, Health.HEALTHY),
+        replica("r4", 14, 0, Health.UNAVAILABLE),
+        one_running.server(),
+    )
+    async with managed(cluster, one_running.ini, tmp_path, all_replicas="True") as plugin:
+        assert (await plugin.call()).outcome is SUCCESS
+    leads = one_running.leads()
+    assert [leads.get(f"postgres_ro{number}") for number in range(1, 5)] == [13, 12, 11, None]
+
+
+async def test_pgbouncer_failover_is_for_exactly_one(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    name = "pgbouncer_failover"
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, name=name) as plugin:
+        assert (await plugin.call()).outcome is SUCCESS
+    two = cluster_with(pair, one_running, one_running)
+    async with managed(two, one_running.ini, tmp_path, name=name) as plugin:
+        for method in ("run", "poll", "block", "test"):
+            result = await plugin.call(method)
+            assert result.outcome is FAIL
+            assert "exactly one pgbouncer" in result.details
+    async with managed(two, one_running.ini, tmp_path, name=name, server="b2") as plugin:
+        result = await plugin.call()
+        assert (result.outcome, set(result.extra["each"])) == (SUCCESS, {"b2"})
