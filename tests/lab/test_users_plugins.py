@@ -86,7 +86,7 @@ async def test_every_plugin_of_a_failover_can_be_a_users(lab: Lab, watch: Watch,
     cluster = await asyncio.to_thread(lab.cluster, 15, restart_method="my_restart_service")
     old = cluster.names[0]
     defaults = "promotion_method = my_promote_pg_ctl"
-    plugins = f"[[my_restart_service]]\nservice_name = {cluster.layout.unit}\n"
+    plugins = f"[[my_restart_service]]\nservice_name = {cluster.layout.unit}\n[[my_multi_pgbouncer]]\ndatabase_list = postgres\n"
     handyrep_lines = HANDYREP.format(folder=tmp_path / "plugins")
     async with watch(
         cluster,
