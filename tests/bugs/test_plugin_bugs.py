@@ -11,7 +11,7 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.model.status import Health
-from handyrep.operations.all import OPERATIONS
+from handyrep.operations import OPERATIONS
 from handyrep.plugin_api.contract import KINDS, RUNMODES, Kind
 from handyrep.plugins._bouncer_config import Target, targets
 from handyrep.ports import Command, Ran

@@ -11,7 +11,7 @@ import pytest
 from handyrep.app import running
 from handyrep.engine.monitor import Monitor
 from handyrep.model.status import Health
-from handyrep.operations.all import OPERATIONS
+from handyrep.operations import OPERATIONS
 from handyrep.operations.declare import Running, invoke
 from tests.lab.cluster import LabCluster
 from tests.lab.lab import Lab

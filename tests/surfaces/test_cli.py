@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from handyrep.model.result import fail, success, uncertain
-from handyrep.operations.all import OPERATIONS
+from handyrep.operations import OPERATIONS
 from handyrep.surfaces.cli import exit_code
 
 GOOD = """

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def test_a_wrong_configuration_is_one_error_with_everything(tmp_path: Path) -> N
 
 async def test_a_daemon_does_the_work_when_one_runs(conf: Path, tmp_path: Path) -> None:
     async with running(conf) as on, listening(on, tmp_path / "state") as socket:
-        assert oct(os.stat(socket).st_mode & 0o777) == "0o600"
+        assert oct(socket.stat().st_mode & 0o777) == "0o600"
         assert (await AsyncHandyRep(conf).get_master_name())["master"] == "m1"
         with pytest.raises(BusyError):
             async with running(conf):

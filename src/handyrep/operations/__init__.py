@@ -1,1 +1,9 @@
-"""Every operation of HandyRep, declared once. CLI, socket, REST and library are made from these declarations."""
+"""Every operation of HandyRep, declared once. CLI, socket, REST and library are made from these declarations.
+
+Importing this package declares them all: no program can know some of them only.
+"""
+
+from handyrep.operations import actions, availability, information, servers
+from handyrep.operations.declare import OPERATIONS
+
+__all__ = ["OPERATIONS", "actions", "availability", "information", "servers"]

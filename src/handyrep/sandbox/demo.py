@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # the client's broken connections are part of the story
     story = Story(quiet=options.json)
     try:
         return asyncio.run(_told(story, options))

@@ -16,7 +16,7 @@ import typer
 from handyrep import __version__
 from handyrep.errors import ConfigurationError, HandyRepError
 from handyrep.model.result import RD
-from handyrep.operations.all import OPERATIONS
+from handyrep.operations import OPERATIONS
 from handyrep.operations.declare import Operation, Parameter
 from handyrep.surfaces import cli_config, cli_plugin, text
 from handyrep.surfaces.library import AsyncHandyRep

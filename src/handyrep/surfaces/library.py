@@ -11,7 +11,7 @@ from typing import Any
 from handyrep.app import load_checked, running
 from handyrep.errors import ConfigurationError
 from handyrep.model.result import RD
-from handyrep.operations.all import OPERATIONS
+from handyrep.operations import OPERATIONS
 from handyrep.operations.declare import invoke
 from handyrep.surfaces.control import ask
 
