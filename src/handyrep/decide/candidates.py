@@ -14,7 +14,7 @@ from handyrep.model.server import Role
 from handyrep.model.verdict import Choice, Excluded
 
 
-def choose(
+def choose(  # noqa: PLR0913 - the facts that the choice rests on
     ordered: Sequence[str],
     cluster: Cluster,
     picture: Picture,
