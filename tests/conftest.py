@@ -1,6 +1,7 @@
 """What holds for all tests: hypothesis prints how to replay a failure, root's tests say why they are skipped, CI skips nothing."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -21,9 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> "object":  # noqa: ARG001 - pytest's signature
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test is a failed one: nothing may quietly not be tried."""
-    report: pytest.TestReport = yield
+    report = yield
     if IN_CI and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"

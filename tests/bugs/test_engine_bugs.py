@@ -2,6 +2,7 @@
 
 import asyncio
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,13 @@ from handyrep.model.observation import PostgresFacts, Seen
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.run import RunKind
 from handyrep.model.status import Health, Status
-from tests.engine.world import Imagined
+from tests.engine.world import Answerer, Imagined
 from tests.factories import make_cluster, make_member, make_server
+
+
+def always(answer: Result) -> Answerer:
+    """The same answer to everything."""
+    return lambda _: answer
 
 
 async def dead_master(**failover: object) -> Imagined:
@@ -29,7 +35,7 @@ async def dead_master(**failover: object) -> Imagined:
 async def test_hr_01_failed_fence_never_promotes() -> None:
     for answer in (fail("no"), uncertain("perhaps"), success("done, trust me")):
         world = await dead_master()
-        world.plugins.instead["fence.run"] = lambda _, answer=answer: answer
+        world.plugins.instead["fence.run"] = always(answer)
         result = await world.look()
         assert result.outcome is Outcome.FAIL
         assert world.plugins.count("promotion.run") == 0
@@ -64,9 +70,10 @@ async def test_hr_04_a_query_that_fails_is_no_answer_about_recovery() -> None:
     world.plugins.instead["inspect.run"] = lambda _: fail("the query failed")
     await world.look(3)
     assert world.master == "m1"
-    whole = {"system_identifier": "1", "timeline": 1, "version_num": 150000, "received_lsn": "0/1"}
-    for rubbish in ({"in_recovery": None}, {"in_recovery": "f"}, {"in_recovery": 0}, {}):
-        world.plugins.instead["inspect.run"] = lambda _, rubbish=rubbish: success(**whole, **rubbish)
+    whole: dict[str, Any] = {"system_identifier": "1", "timeline": 1, "version_num": 150000, "received_lsn": "0/1"}
+    several: list[dict[str, Any]] = [{"in_recovery": None}, {"in_recovery": "f"}, {"in_recovery": 0}, {}]
+    for rubbish in several:
+        world.plugins.instead["inspect.run"] = always(success(**{**whole, **rubbish}))
         assert await world.engine.observer.facts("r1") is None
 
 

@@ -158,7 +158,7 @@ def test_invariants_for_every_way_steps_can_end(
     kind: RunKind,
     outcomes: list[Outcome],
     was_running: bool,
-    fences: tuple[str, ...],  # noqa: FBT001 - drawn by hypothesis
+    fences: tuple[str, ...],
 ) -> None:
     run, last = play(a_run(kind, was_running=was_running, fences=fences), outcomes)
     done = [ended.step.stage for ended in run.ended]

@@ -100,15 +100,15 @@ def printing(name: str, source: str) -> list[str]:
 def own_ways(name: str, source: str) -> list[str]:
     """SQL, shell commands or server paths: only plugins and adapters may hold these."""
     found = []
-    for node in _texts(ast.parse(source)):
+    for line, text in _texts(ast.parse(source)):
         for what, pattern in (("SQL", _SQL), ("a shell command", _SHELL), ("a server path", _SERVER_PATH)):
-            if pattern.search(node.value):
-                found.append(f"{name}:{node.lineno} holds {what}: {node.value[:60]!r}")
+            if pattern.search(text):
+                found.append(f"{name}:{line} holds {what}: {text[:60]!r}")
     return found
 
 
-def _texts(tree: ast.Module) -> Iterator[ast.Constant]:
-    """Text constants that are no docstrings."""
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Text constants that are no docstrings, with their lines."""
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     documentation = {
         id(node.body[0].value)
@@ -117,7 +117,7 @@ def _texts(tree: ast.Module) -> Iterator[ast.Constant]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield node
+            yield node.lineno, node.value
 
 
 def telling_time(name: str, source: str) -> list[str]:

@@ -38,7 +38,9 @@ async def test_a1_a5_a_dead_master_is_failed_over_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_b1_a_host_without_power_is_refused_until_it_can_be_proven_stopped(lab: Lab, watch: Watch, version: int) -> None:
+async def test_b1_a_host_without_power_is_refused_until_it_can_be_proven_stopped(
+    lab: Lab, watch: Watch, version: int
+) -> None:
     cluster = await asyncio.to_thread(lab.cluster, version)
     old = cluster.names[0]
     async with watch(cluster) as handyrep:

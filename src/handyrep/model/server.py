@@ -28,7 +28,9 @@ class ServerDefaults:
     replica_conf: str = directive(
         path, "", "file in which replication settings stand; blank: postgresql.auto.conf in pgdata"
     )
-    recovery_template: str = directive(text, "", "means nothing any more, and is ignored: PostgreSQL 12 and later have no recovery.conf")
+    recovery_template: str = directive(
+        text, "", "means nothing any more, and is ignored: PostgreSQL 12 and later have no recovery.conf"
+    )
     bin_dir: str = directive(
         path, "", "folder of PostgreSQL's programs on the server; blank: found on its PATH or Debian's places"
     )
