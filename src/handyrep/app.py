@@ -115,6 +115,13 @@ def _state(settings: Settings, folder: Path, events: EventSink, clock: SystemClo
         members=MappingProxyType({server.name: Member(server) for server in settings.servers}),
     )
     known = configured if saved is None else _merged(from_json(saved), configured, settings)
+    for name, changed in _differences(known, configured):
+        text = (
+            f"{name} is defined differently in {settings.source} ({', '.join(changed)}): what HandyRep has saved wins"
+        )
+        events.record(
+            "warning", f"{text}. To let the file win, start once with override_server_file = True", {"server": name}
+        )
     return State(known, store, events, clock)
 
 
@@ -123,6 +130,20 @@ def _merged(saved: Cluster, configured: Cluster, settings: Settings) -> Cluster:
     if settings.handyrep.override_server_file:
         return dataclasses.replace(saved, name=configured.name, members=configured.members)
     return dataclasses.replace(saved, name=configured.name)
+
+
+def _differences(known: Cluster, configured: Cluster) -> list[tuple[str, list[str]]]:
+    """Servers whose definition in the file is not the one in use, with the directives. Role and enabled change by themselves."""
+    found = []
+    for name, member in configured.members.items():
+        used = known.members[name].server if name in known.members else None
+        names = [field.name for field in dataclasses.fields(member.server) if field.name not in ("role", "enabled")]
+        changed = [key for key in names if used is not None and getattr(used, key) != getattr(member.server, key)]
+        if used is None:
+            found.append((name, ["it is not known"]))
+        elif changed:
+            found.append((name, changed))
+    return found
 
 
 def _accounts(settings: Settings) -> dict[Login, Account]:
