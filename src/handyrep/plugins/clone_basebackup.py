@@ -9,6 +9,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._programs import find_program
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
+from handyrep.plugins._wal_archive import CLONE_LABEL
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login
 
@@ -114,7 +115,7 @@ class clone_basebackup(handyrepplugin):
         user, secret = self.settings.handyrep.replication_user, self.settings.passwords.replication_pass
         backup = (
             *(program, "-h", source.client_address, "-p", str(source.port), "-U", user),
-            *("-X", "stream", "--checkpoint=fast", "-w", *self.extra_parameters),
+            *("-X", "stream", "--checkpoint=fast", f"--label={CLONE_LABEL}", "-w", *self.extra_parameters),
         )
         script = (
             "sh",
