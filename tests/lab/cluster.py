@@ -26,6 +26,7 @@ replication_user = replication
 handyrep_db_pass = {passwords[handyrep]}
 superuser_pass = {passwords[postgres]}
 replication_pass = {passwords[replication]}
+{more_passwords}
 
 [failover]
 auto_failover = True
@@ -155,6 +156,7 @@ class LabCluster:
         folder: Path,
         *,
         handyrep: str = "",
+        passwords: str = "",
         failover: str = "",
         server_defaults: str = "",
         plugins: str = "",
@@ -168,7 +170,7 @@ class LabCluster:
         text = _CONF.format(
             state_dir=folder / "state", passwords=PASSWORDS, login=self.login, key=self.hosts[0].image.client_key, known_hosts=self.known_hosts,
             layout=self.layout, restart_method=self.restart_method, servers="".join(listed) + servers, handyrep=handyrep, failover=failover,
-            server_defaults=server_defaults, plugins=plugins,
+            server_defaults=server_defaults, plugins=plugins, more_passwords=passwords,
         )  # fmt: skip
         conf = folder / "handyrep.conf"
         conf.write_text(text)
