@@ -87,6 +87,18 @@ MUTANTS = (
            "if result.outcome is not Outcome.SUCCESS}", "if result.outcome is None}", "hr_54"),
     Mutant("HR-59", "False as text is true", "operations/declare.py", '"false": False, "no": False, "off": False', '"false": True, "no": True, "off": True', "hr_59"),
     Mutant("HR-67", "words of a command are not quoted", "adapters/quoting.py", "shlex.quote(", "str(", "quoting or argv or commands"),
+    Mutant("HR-06", "a plain no to remaster is overridden by the configuration", "engine/check.py",
+           "engine.policy.remaster if remaster is None else remaster", "remaster or engine.policy.remaster", "hr_06"),
+    Mutant("HR-10", "a directive is called otherwise than its readers think", "config/settings.py",
+           "connection_failover_method: str", "connection_failover: str", "hr_10 or hr_13"),
+    Mutant("HR-17", "a poll returns a bare tuple", "plugins/poll_connect.py",
+           'return self.success("a login worked", alive=True)', 'return ("SUCCESS", "a login worked")', "poll_connect or contract"),
+    Mutant("HR-22", "sentences are told unformatted", "decide/failover.py",
+           "rule.sentence.format(**_words(situation))", "rule.sentence", "hr_22 or story or unformatted"),
+    Mutant("HR-23", "a second HandyRep is let in", "adapters/lock.py", "fcntl.flock(", "str(", "hr_23"),
+    Mutant("HR-25", "a look holds entries that are no servers", "engine/observe.py",
+           "Picture(seen=MappingProxyType(named)", 'Picture(seen=MappingProxyType({**named, "result": Seen()})', "hr_25"),
+    Mutant("HR-27", "a test() throws its answer away", "plugins/restart_pg_ctl.py", 'if "running" not in result.extra:', "if False:", "hr_27"),
     Mutant("S-witness", "a replica that still sees the master is no veto", "decide/failover.py",
            "lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host", "lambda s: False", "story"),
     Mutant("S-alive", "a sign of life is overlooked", "decide/failover.py", "lambda s: s.master.alive is YES", "lambda s: False", "story"),
@@ -138,7 +150,15 @@ def tried(mutant: Mutant) -> str:
 
 def passes(copy: Path, test: str) -> bool:
     """Whether the tests still pass in the copy."""
-    where = ["tests/bugs", "tests/decide", "tests/scenarios", "tests/plugin_api", "tests/surfaces", "tests/adapters"]
+    where = [
+        "tests/bugs",
+        "tests/decide",
+        "tests/scenarios",
+        "tests/plugin_api",
+        "tests/surfaces",
+        "tests/adapters",
+        "tests/plugins",
+    ]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *where, "-k", test],
         cwd=copy, capture_output=True, timeout=300, check=False, env={**os.environ, "PYTHONPATH": str(copy / "src")},
