@@ -10,6 +10,7 @@ from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
 
 HEADINGS = ("Does", "Touches on the server", "Needs", "Safe to repeat?", "When it cannot tell", "Options")
+"""What the docstring of every plugin of HandyRep's own answers, in this order."""
 
 
 def page() -> str:

@@ -1,6 +1,6 @@
 """The contract suite: what every plugin must keep, HandyRep's own or a user's, tried in worlds where nothing works.
 
-    from handyrep.plugin_api.testing import check_plugin
+    from handyrep.plugin_api.testing import check_plugin, try_plugin
 
 Touches no server: the worlds are fakes.
 """
@@ -23,13 +23,12 @@ from handyrep.model.server import Server
 from handyrep.plugin_api import fakes
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import KINDS, RUNMODES, TEST, Kind, Method
+from handyrep.plugin_api.docs import HEADINGS
 from handyrep.plugin_api.options import Option, options_of, read_options
 from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
 
-HEADINGS = ("Does", "Touches on the server", "Needs", "Safe to repeat?", "When it cannot tell", "Options")
-"""What the docstring of every plugin of HandyRep's own answers, in this order. docs/plugins.md is made from it."""
-
+_PATIENCE_S = 5.0
 _DEADLINE_S = 0.3
 _GRACE_S = 2.0
 _WORLDS: Mapping[str, Callable[[], fakes.FakeWorld]] = MappingProxyType(
@@ -74,6 +73,35 @@ def check_plugin(
         return [str(error)]
     problems = list(_wrong_in_its_form(found, kind, registry, options or {}))
     return problems or asyncio.run(_Trial(registry, name, kind, options or {}).problems())
+
+
+def try_plugin(  # noqa: PLR0913 - each is a separate fact about one call
+    plugin: str | type[Plugin],
+    kind: Kind,
+    method: str = "run",
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    world: fakes.FakeWorld | None = None,
+    cluster: Cluster | None = None,
+    plugins_dir: Path | None = None,
+    options: Mapping[str, str | tuple[str, ...]] | None = None,
+) -> Result | tuple[str, ...]:
+    """What one call of a plugin gives, as HandyRep would see it: a Result, or the names of a selection plugin.
+
+    Left out, `world` is one where nobody answers (others are in handyrep.plugin_api.fakes) and `cluster` is fakes.example_cluster().
+    """
+    name = plugin if isinstance(plugin, str) else plugin.__name__
+    registry = Registry(plugins_dir) if isinstance(plugin, str) else _Given(plugin)
+    settings = _settings_that_name(name, kind, options or {})
+    known = cluster or _cluster_that_names(name, kind)
+
+    async def called() -> Result | tuple[str, ...]:
+        caller = Caller(registry, (world or fakes.refusing()).world(settings))
+        if KINDS[kind].method(method).returns_list:
+            return await caller.select(name, cluster=known, deadline_s=_PATIENCE_S)
+        return await caller.call(kind, name, method, arguments, cluster=known, deadline_s=_PATIENCE_S)
+
+    return asyncio.run(called())
 
 
 class _Given(Registry):
@@ -144,8 +172,23 @@ def _wrong_in_its_method(plugin: type[Plugin], method: Method) -> Iterator[str]:
         yield f"{plugin.__name__}.{method.name} is no method"
     elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         yield f"{plugin.__name__}.{method.name}() yields: a plugin returns its answer"
+    elif not _takes(function, method):
+        yield f"{plugin.__name__}.{method.name}() does not take {', '.join(method.parameters) or 'nothing'}"
     elif function.__qualname__.startswith("handyrepplugin.") and plugin.__name__ != "handyrepplugin":
         yield f"{plugin.__name__} has no {method.name}() of its own"
+
+
+def _takes(function: Callable[..., object], method: Method) -> bool:
+    """Whether it can be called with the parameters of the contract: by their names, or one after the other."""
+    signature = inspect.signature(function)
+    parameters = [name for name in method.parameters if not name.startswith("*")]
+    for positional, named in (((None, *parameters), {}), ((None,), dict.fromkeys(parameters))):
+        try:
+            signature.bind(*positional, **named)
+        except TypeError:
+            continue
+        return True
+    return False
 
 
 class _Trial:
