@@ -69,12 +69,10 @@ def _unfit(
         return "it is not in recovery: it is a master already"
     if not _is_ours(facts, cluster):
         return f"it belongs to another cluster (system identifier {facts.system_identifier})"
-    return _behind(facts, best, slack_bytes)
+    return _behind(facts, facts if best is None else best, slack_bytes)
 
 
-def _behind(facts: PostgresFacts, best: PostgresFacts | None, slack_bytes: int) -> str:
-    if best is None:
-        return "it could not be compared with the others"
+def _behind(facts: PostgresFacts, best: PostgresFacts, slack_bytes: int) -> str:
     if facts.timeline < best.timeline:
         return f"it is on timeline {facts.timeline}, another replica on {best.timeline}"
     behind_bytes = best.received_lsn - facts.received_lsn
