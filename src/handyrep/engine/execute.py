@@ -71,7 +71,9 @@ class Executor:
             return fail(f"{run.old_master} does not take writes ({'; '.join(seen.notes)}), so this would be a failover")
         if seen.running is not Answer.YES:
             said_so = "; ".join(seen.notes)
-            return fail(f"the service of {run.old_master} is not settled, so stopping it might not be clean ({said_so})")
+            return fail(
+                f"the service of {run.old_master} is not settled, so stopping it might not be clean ({said_so})"
+            )
         for fence in run.fences:
             possible = await self._hands.use(Kind.FENCE, "test", name=fence, servername=run.old_master)
             if possible.outcome is Outcome.SUCCESS:

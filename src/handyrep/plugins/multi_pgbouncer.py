@@ -277,7 +277,9 @@ class multi_pgbouncer(handyrepplugin):
         if not await console.is_alone():
             return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
         wrong = _wrong(await console.databases(), plan.databases)
-        return self.success("" if not wrong else "its file is not HandyRep's newest: run: handyrep connection-proxy-init")
+        return self.success(
+            "" if not wrong else "its file is not HandyRep's newest: run: handyrep connection-proxy-init"
+        )
 
     def _host(self, server: Server) -> BouncerHost:
         return BouncerHost(self, server, self.owner, self.config_location)
