@@ -337,3 +337,14 @@ async def test_pgbouncer_failover_is_for_exactly_one(pair: Pair, one_running: Bo
     async with managed(two, one_running.ini, tmp_path, name=name, server="b2") as plugin:
         result = await plugin.call()
         assert (result.outcome, set(result.extra["each"])) == (SUCCESS, {"b2"})
+
+
+async def test_an_online_restart_that_fails_leaves_the_old_process_as_it_was(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    options = {"refresh": "restart", "pgbouncerbin": "/nonexistent/pgbouncer"}
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, **options) as plugin:
+        result = await plugin.call(newmaster="r1")
+    assert result.outcome is FAIL
+    assert "the online restart failed" in result.details
+    assert one_running.leads() == {"postgres": pair.master.port}
