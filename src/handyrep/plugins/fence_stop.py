@@ -140,7 +140,10 @@ class fence_stop(handyrepplugin):
         )
         state = values.get("Database cluster state", "")
         return self.success(
-            f"{proof}; its WAL ends at {last_lsn or 'an unknown place'} ({first})", proof=proof, last_lsn=last_lsn, state=state
+            f"{proof}; its WAL ends at {last_lsn or 'an unknown place'} ({first})",
+            proof=proof,
+            last_lsn=last_lsn,
+            state=state,
         )
 
     async def release(self, servername: str) -> Result:
