@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from handyrep.plugin_api.docs import page
-
 from handyrep.config.reference import reference
 from handyrep.config.sample import sample
+from handyrep.plugin_api.docs import page
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
