@@ -105,7 +105,7 @@ async def test_a_plugin_that_misbehaves_is_contained(name: str, tmp_path: Path) 
     assert looked.outcome is Outcome.FAIL, looked
     assert acted.outcome in (Outcome.FAIL, Outcome.UNCERTAIN), acted
     assert len(looked.details) > 5
-    assert await pause_of(ticks) < 0.25
+    assert await pause_of(ticks) < 0.8  # a blocked loop would stand still for a second
     assert cluster == make_cluster()
 
 

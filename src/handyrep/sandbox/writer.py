@@ -34,11 +34,12 @@ class Writer:
         self.longest_gap_s, self._last_at = 0.0, time.monotonic()
 
     async def lost(self, port: int) -> set[int]:
-        """Acknowledged numbers that the server at `port` does not have."""
+        """Numbers acknowledged until now that the server at `port` does not have. Writing may go on meanwhile."""
+        acknowledged = set(self.acknowledged)
         connection = await self._connect(port)
         async with connection:
             cursor = await connection.execute("select n from demo")
-            return self.acknowledged - {row[0] for row in await cursor.fetchall()}
+            return acknowledged - {row[0] for row in await cursor.fetchall()}
 
     async def _connect(self, port: int) -> psycopg.AsyncConnection[tuple[int, ...]]:
         async with asyncio.timeout(_DEADLINE_S):
