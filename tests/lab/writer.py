@@ -71,9 +71,9 @@ class Writer:
 
     def lost(self, master: str) -> set[int]:
         """Acknowledged rows that this server does not have."""
+        acknowledged = set(self.acknowledged)
         with self._cluster.connect(master) as connection:
-            there = {row[0] for row in connection.execute("select n from written").fetchall()}
-        return set(self.acknowledged) - there
+            return acknowledged - {row[0] for row in connection.execute("select n from written").fetchall()}
 
     def _run(self) -> None:
         while not self._stop.is_set():
