@@ -2,20 +2,21 @@
 
 from psycopg import sql
 
-from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugins._replication import conninfo, following
+from handyrep.plugins._replication import WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
-from handyrep.ports import Login, RunAs
+from handyrep.ports import Login
 
-_STATE = "select pg_is_in_recovery() as in_recovery, current_setting('recovery_target_timeline') as target"
+_STATE = "select pg_is_in_recovery() as in_recovery"
 
 
 class follow_conninfo(handyrepplugin):
     """Tells a running replica to receive from another master.
 
-    Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, writes that file instead.
+    Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, these lines of
+    that file are replaced instead. primary_slot_name is emptied: a slot is the old master's, and a missing one would end replication.
     Touches on the server: postgresql.auto.conf in pgdata (or replica_conf). Its application_name becomes the server's name.
     Needs: PostgreSQL 13 or newer (the setting is taken up without a restart); a login for postgres_superuser; replication_user must be
     able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
@@ -31,28 +32,34 @@ class follow_conninfo(handyrepplugin):
         if servername == newmaster:
             return self.fail(f"{servername} cannot follow itself")
         try:
+            settings = {
+                "primary_slot_name": "",
+                "recovery_target_timeline": "latest",
+                "primary_conninfo": conninfo(self, servername, newmaster),
+            }
             state = (await self.query(servername, _STATE))[0]
-        except (DatabaseError, NoAnswerError) as error:
+        except (DatabaseError, NoAnswerError, RefusedError) as error:
             return self.fail(f"nothing was sent: {error.what}")
         if not state["in_recovery"]:
             return self.fail(f"{servername} is not in recovery: it is a master and is left alone")
         try:
-            return await self._told(servername, newmaster)
+            return await self._told(servername, newmaster, settings)
         except DatabaseError as error:
             return self.fail(f"primary_conninfo could not be set: {error.what}")
         except NoAnswerError as error:
             return self.uncertain(f"it may have been told: {error.what}")
 
-    async def _told(self, servername: str, newmaster: str) -> Result:
-        server = self.server(servername)
-        if server.replica_conf:
-            lines = following(self, servername, newmaster)
-            ran = await self.put_file(servername, server.replica_conf, lines, run_as=RunAs.POSTGRES)
+    async def _told(self, servername: str, newmaster: str, settings: dict[str, str]) -> Result:
+        file = self.server(servername).replica_conf
+        if file:
+            lines = "".join(conf_line(setting, value) for setting, value in settings.items())
+            argv = ("sh", "-c", WRITE_FOLLOWING, "write_following", file)
+            ran = await self.run_as_postgres(servername, *argv, stdin=lines.encode())
             if ran.exit_status != 0:
-                return self.fail(f"{server.replica_conf} could not be written: {last_words(ran)}")
+                return self.fail(f"{file} could not be written: {last_words(ran)}")
         else:
-            await self._set(servername, "primary_conninfo", conninfo(self, servername, newmaster))
-            await self._set(servername, "recovery_target_timeline", "latest")
+            for setting, value in settings.items():
+                await self._set(servername, setting, value)
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
         return self.success(f"{servername} was told to receive from {newmaster}")
 

@@ -32,7 +32,8 @@ select pg_is_in_recovery() as in_recovery,
        exists (select from pg_stat_wal_receiver where status = 'streaming') as receiving,
        (select extract(epoch from clock_timestamp() - max(last_msg_receipt_time))::float8 from pg_stat_wal_receiver) as message_age_s,
        current_setting('synchronous_standby_names') as synchronous_standby_names,
-       coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo
+       coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo,
+       pg_has_role('pg_read_all_stats', 'usage') and pg_has_role('pg_read_all_settings', 'usage') as sees_all
 """
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
 _WRITE = """
@@ -52,7 +53,8 @@ class inspect_postgres(handyrepplugin):
 
     Does: run() one SELECT; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
     Touches on the server: reads system views; write() adds some bytes to the WAL.
-    Needs: a login for handyrep_user (pg_monitor or superuser to see everything); SSH for host() and sees().
+    Needs: a login for handyrep_user with pg_monitor or superuser: to others a replica looks as if it received nothing; SSH for
+    host() and sees().
     Safe to repeat?: yes.
     When it cannot tell: FAIL; with alive = True when PostgreSQL answered with an error.
     Options: none.
@@ -68,6 +70,9 @@ class inspect_postgres(handyrepplugin):
             return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
         except NoAnswerError as error:
             return self.fail(nothing_known(error))
+        if not row["sees_all"]:
+            why = "handyrep_user may not see all that is asked for: GRANT pg_monitor to it. Where the server stands is not known"
+            return self.fail(why, alive=True)
         return self.success("", **_facts(row))
 
     async def write(self, servername: str) -> Result:
@@ -119,7 +124,7 @@ class inspect_postgres(handyrepplugin):
 
 
 def _facts(row: Row) -> dict[str, object]:
-    facts = {key: value for key, value in row.items() if key != "primary_conninfo"}
+    facts = {key: value for key, value in row.items() if key not in ("primary_conninfo", "sees_all")}
     return {**facts, "upstream": _upstream(str(row["primary_conninfo"] or ""))}
 
 

@@ -1,0 +1,245 @@
+"""follow_conninfo: a real replica goes over to another master without a restart, and no name or password can say more than itself."""
+
+import asyncio
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from handyrep.errors import NoAnswerError
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result
+from handyrep.model.server import Server
+from handyrep.plugin_api.caller import Caller
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.fakes import FakeWorld, babbling, example_cluster, refusing
+from handyrep.plugin_api.registry import Registry
+from handyrep.plugin_api.testing import try_plugin
+from handyrep.ports import Row
+from tests.adapters.ports import free_port
+from tests.factories import make_settings
+from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, Silent, estate, eventually, own, plugins
+
+SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
+NAME = "follow_conninfo"
+ODD = "o'Neil \\ x=1 host=evil"
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Estate]:
+    with estate() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def m1(house: Estate) -> Node:
+    return house.master()
+
+
+@pytest.fixture(scope="module")
+def r2(house: Estate, m1: Node) -> Node:
+    """Where a replica may go to: it hands on what it receives."""
+    return house.replica("r2", m1)
+
+
+@pytest.fixture(scope="module")
+def r1(house: Estate, m1: Node, r2: Node) -> Node:
+    return house.replica("r1", m1)
+
+
+async def follow(replica: Node, master: Node, method: str = "run", *, hosts: Any = None, **known: Any) -> Result:
+    changes = known.pop("changes", {})
+    servers = (replica.server("replica", **changes), master.server("master"))
+    async with plugins(*servers, hosts=hosts, **known) as called:
+        arguments = {"servername": replica.name, "newmaster": master.name} if method == "run" else {}
+        return await called.call(Kind.FOLLOW, NAME, method, **arguments)
+
+
+async def receives_from(replica: Node, master: Node) -> None:
+    """By what both ends say: a walreceiver calls itself streaming before the master has agreed."""
+    here = f"(select status = 'streaming' and sender_port = {master.port} from pg_stat_wal_receiver)"
+    there = (
+        f"exists (select from pg_stat_replication where application_name = '{replica.name}' and state = 'streaming')"
+    )
+    await eventually(lambda: replica.value(here) and master.value(there))
+
+
+def kept(replica: Node) -> dict[str, str]:
+    return {k: str(v) for k, v in conninfo_to_dict(replica.value("current_setting('primary_conninfo')")).items()}
+
+
+async def test_it_goes_over_and_back_without_a_restart(r1: Node, r2: Node, m1: Node) -> None:
+    before = r1.value("pg_postmaster_start_time()")
+    for master in (r2, m1, r2):
+        told = await follow(r1, master)
+        assert (told.outcome, told.details) == (SUCCESS, f"r1 was told to receive from {master.name}")
+        await receives_from(r1, master)
+        m1.sql("insert into t values (7)")
+        end = m1.value("pg_current_wal_flush_lsn()::text")
+        await eventually(functools.partial(r1.value, f"pg_last_wal_replay_lsn() >= '{end}'"))
+    assert r1.value("pg_postmaster_start_time()") == before
+
+
+async def test_it_goes_along_to_the_timeline_of_a_promoted_master(house: Estate) -> None:
+    old = house.master("m7")
+    new, other = house.replica("r7", old), house.replica("r8", old)
+    other.sql("alter system set recovery_target_timeline = 'current'")
+    old.stop("immediate")
+    new.sql("select pg_promote()")
+    assert (await follow(other, new)).outcome is SUCCESS
+    assert other.value("current_setting('recovery_target_timeline')") == "latest"
+    await receives_from(other, new)
+    new.sql("insert into t values (77)")
+    await eventually(lambda: other.value("exists (select from t where x = 77)"))
+
+
+async def test_told_twice_it_is_as_told_once(r1: Node, r2: Node) -> None:
+    assert [(await follow(r1, r2)).outcome for _ in range(2)] == [SUCCESS, SUCCESS]
+    await receives_from(r1, r2)
+    lines = (r1.data / "postgresql.auto.conf").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("primary_conninfo")]) == 1
+
+
+async def test_a_slot_that_only_the_old_master_has_does_not_hold_it_back(house: Estate, r2: Node, m1: Node) -> None:
+    replica = house.replica("r5", m1)
+    m1.sql("select pg_create_physical_replication_slot('of_r5')")
+    replica.sql("alter system set primary_slot_name = 'of_r5'")
+    replica.sql("select pg_reload_conf()")
+    await eventually(lambda: m1.value("(select active from pg_replication_slots)"))
+    assert (await follow(replica, r2)).outcome is SUCCESS
+    await receives_from(replica, r2)
+
+
+async def test_names_and_passwords_are_only_themselves(r1: Node, r2: Node, m1: Node) -> None:
+    with psycopg.connect(
+        f"host={m1.folder} port={m1.port} user=postgres dbname=postgres", autocommit=True, cursor_factory=psycopg.ClientCursor
+    ) as sql:  # fmt: skip
+        name = psycopg.sql.Identifier(ODD)
+        sql.execute(psycopg.sql.SQL("create role {} login replication password {}").format(name, ODD))
+    end = m1.value("pg_current_wal_flush_lsn()::text")
+    await eventually(lambda: r2.value(f"pg_last_wal_replay_lsn() >= '{end}'"))
+    told = await follow(r1, r2, replication_user=ODD, replication_pass=ODD)
+    assert told.outcome is SUCCESS
+    known = {"host": "127.0.0.1", "port": str(r2.port), "user": ODD, "password": ODD, "application_name": "r1"}
+    assert kept(r1) == known
+    await receives_from(r1, r2)
+    assert r2.sql("select 1 from pg_stat_replication where usename = %(name)s", name=ODD)
+
+
+@pytest.mark.parametrize("bad", ["x\nhost=evil", "x\rhost=evil", "x\0host=evil"])
+@pytest.mark.parametrize("where", ["replication_user", "replication_pass"])
+@pytest.mark.parametrize("replica_conf", [False, True])
+async def test_a_line_break_is_refused_and_nothing_is_changed(
+    r1: Node, m1: Node, where: str, bad: str, replica_conf: bool
+) -> None:
+    file = own_file(r1) if replica_conf else r1.data / "postgresql.auto.conf"
+    before = file.read_text()
+    told = await follow(r1, m1, changes={"replica_conf": str(file) if replica_conf else ""}, **{where: bad})
+    assert told.outcome is FAIL
+    assert "line break" in told.details
+    assert "evil" not in told.details
+    assert file.read_text() == before
+
+
+def own_file(node: Node) -> Any:
+    file = node.folder / "replica.conf"
+    file.write_text("# mine\nprimary_conninfo = 'host=old'\nhot_standby_feedback = on\n")
+    return own(file)
+
+
+async def test_with_replica_conf_that_file_alone_is_written_and_is_its_owners_alone(house: Estate, m1: Node, r2: Node) -> None:  # fmt: skip
+    replica = house.replica("r6", m1)
+    file = own_file(replica)
+    auto = replica.data / "postgresql.auto.conf"
+    auto.write_text("")
+    replica.configure(f"include_if_exists = '{file}'")
+    told = await follow(replica, r2, changes={"replica_conf": str(file)})
+    assert told.outcome is SUCCESS
+    await receives_from(replica, r2)
+    assert auto.read_text() == ""
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
+    assert "hot_standby_feedback = on" in file.read_text()
+    assert file.read_text().count("primary_conninfo") == 1
+
+
+async def test_a_replica_conf_that_cannot_be_written_is_a_plain_no(r1: Node, m1: Node) -> None:
+    told = await follow(r1, m1, changes={"replica_conf": "/nowhere/replica.conf"})
+    assert told.outcome is FAIL
+    assert "/nowhere/replica.conf could not be written" in told.details
+
+
+async def test_it_cannot_follow_itself_and_is_not_even_asked(r1: Node) -> None:
+    before = (r1.data / "postgresql.auto.conf").read_text()
+    told = await follow(r1, r1)
+    assert (told.outcome, told.details) == (FAIL, "r1 cannot follow itself")
+    assert (r1.data / "postgresql.auto.conf").read_text() == before
+
+
+async def test_a_master_is_left_alone(m1: Node, r1: Node) -> None:
+    before = (m1.data / "postgresql.auto.conf").read_text()
+    told = await follow(m1, r1)
+    assert told.outcome is FAIL
+    assert "is a master and is left alone" in told.details
+    assert (m1.data / "postgresql.auto.conf").read_text() == before
+
+
+async def test_one_that_does_not_run_was_sent_nothing(m1: Node) -> None:
+    told = await follow(Node("r9", m1.folder, free_port()), m1)
+    assert told.outcome is FAIL
+    assert told.details.startswith("nothing was sent: ")
+
+
+async def test_no_password_is_told(r1: Node, m1: Node, house: Estate) -> None:
+    results = [await follow(r1, m1), await follow(m1, r1), await follow(Node("r9", m1.folder, free_port()), m1)]
+    results += [await follow(r1, m1, changes={"replica_conf": "/nowhere/x"})]
+    assert not any(secret in repr(result) for result in results for secret in (REPLICATION, SUPER, "canary"))
+
+
+async def test_when_the_answer_to_the_file_never_comes_it_is_uncertain(r1: Node, m1: Node) -> None:
+    file = own_file(r1)
+    hosts = Silent(lambda _: True)
+    told = await follow(r1, m1, changes={"replica_conf": str(file)}, hosts=hosts)
+    assert told.outcome is UNCERTAIN
+    assert f"port={m1.port}" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "lost", ["primary_slot_name", "primary_conninfo", "recovery_target_timeline", "pg_reload_conf"]
+)
+@pytest.mark.parametrize("how", ["breaks", "hangs"])
+async def test_after_an_order_without_an_answer_it_is_uncertain(lost: str, how: str) -> None:
+    sent: list[str] = []
+
+    async def query(server: Server, statement: str, _: object, deadline_s: float) -> tuple[Row, ...]:
+        sent.append(statement)
+        if lost in statement:
+            await asyncio.sleep(deadline_s if how == "hangs" else 0)
+            raise NoAnswerError("the line is dead", server=server.name)
+        return ({"in_recovery": True},)
+
+    world = FakeWorld(refusing().on_command, query).world(make_settings())
+    arguments = {"servername": "r1", "newmaster": "m1"}
+    result = await Caller(Registry(), world).call(
+        Kind.FOLLOW, NAME, "run", arguments, cluster=example_cluster(), deadline_s=0.5
+    )
+    assert result.outcome is UNCERTAIN
+    assert "may have been told" in result.details
+    assert lost in sent[-1]
+
+
+async def test_its_test_finds_what_would_refuse_it(r1: Node, m1: Node) -> None:
+    assert (await follow(r1, m1, "test")).outcome is SUCCESS
+    refused = await follow(Node("r9", m1.folder, free_port()), m1, "test")
+    assert refused.outcome is FAIL
+    assert refused.details.startswith("r9: ")
+
+
+@pytest.mark.parametrize(("replica_conf", "outcome"), [("", FAIL), ("/etc/replica.conf", SUCCESS)])
+def test_without_alter_system_its_test_asks_for_replica_conf(replica_conf: str, outcome: Outcome) -> None:
+    cluster = example_cluster(replica_conf=replica_conf)
+    result = try_plugin(NAME, Kind.FOLLOW, "test", {}, world=babbling({"setting": "off"}), cluster=cluster)
+    assert isinstance(result, Result)
+    assert result.outcome is outcome
