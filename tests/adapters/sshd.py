@@ -106,8 +106,13 @@ def _write_configuration(folder: Path, port: int) -> None:
 
 
 def _signal_tree(pid: int, number: int) -> None:
+    """From the top: a connection must be gone before the end of its command can be told."""
+    for process in [pid, *_below(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _below(pid: int) -> list[int]:
     listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    for child in listed.stdout.split():
-        _signal_tree(int(child), number)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+    children = [int(child) for child in listed.stdout.split()]
+    return [process for child in children for process in (child, *_below(child))]

@@ -1,6 +1,7 @@
 """What a command gets and gives back is the same on every way: over SSH and here, with sudo and without."""
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -142,11 +143,12 @@ async def test_what_no_program_can_be_given_is_refused(sshd: Sshd, way: str, com
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_command_that_does_not_end_in_time_is_killed(sshd: Sshd, way: str) -> None:
-    server, slow = server_of(way, sshd), as_postgres("sh", "-c", "sleep 86.25; echo late")
+    sleeping = f"sleep 86.{os.getpid()}"
+    server, slow = server_of(way, sshd), as_postgres("sh", "-c", f"{sleeping}; echo late")
     async with real_hosts() as hosts:
         with pytest.raises(NoAnswerError, match="did not end"):
             await hosts.run(server, slow, deadline_s=0.3)
-        assert await _gone(hosts, "sleep 86.25")
+        assert await _gone(hosts, sleeping)
         after = await hosts.run(server, Command(("echo", "next")), deadline_s=DEADLINE_S)
     assert after.stdout == "next\n"
 

@@ -263,12 +263,13 @@ class Plugins:
 def settings_of(cluster: Cluster, options: dict[str, dict[str, Any]] | None = None, **handyrep: Any) -> Settings:
     """With the passwords of the roles that an Estate makes."""
     passwords = {"superuser_pass": SUPER, "handyrep_db_pass": OURS, "replication_pass": REPLICATION}
+    failover = {"call_timeout": 5.0, "recovery_retries": 100, **handyrep.pop("failover", {})}
     secrets: dict[str, Any] = {name: Secret(handyrep.pop(name, text)) for name, text in passwords.items()}
     return make_settings(
         servers=cluster.servers,
         handyrep=handyrep,
         passwords=PasswordSettings(**secrets),
-        failover=FailoverSettings(call_timeout=5.0, recovery_retries=100),
+        failover=FailoverSettings(**failover),
         plugins=options or {},
     )
 
@@ -277,7 +278,7 @@ def settings_of(cluster: Cluster, options: dict[str, dict[str, Any]] | None = No
 async def plugins(
     *servers: Server, hosts: Hosts | None = None, options: dict[str, dict[str, Any]] | None = None, **handyrep: Any
 ) -> AsyncIterator[Plugins]:
-    """Called in a cluster of these servers. `options` of plugins by their names; the rest stands in [handyrep] or is a password."""
+    """Called in a cluster of these servers. `options` of plugins by their names; the rest stands in [handyrep], is a password, or `failover`'s."""
     cluster = cluster_of(*servers)
     settings = settings_of(cluster, options, **handyrep)
     accounts = {

@@ -13,6 +13,8 @@ from handyrep.ports import Ran
 
 _LEFT_OPEN_S = 0.2
 """So long the output of an ended command is waited for when something it started still holds it open."""
+_KILLED_S = 0.2
+"""So long the end of a killed command is waited for."""
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _KEPT_VARIABLES = ("HOME", "USER", "LOGNAME")
 
@@ -36,7 +38,7 @@ async def run_local(argv: tuple[str, ...], stdin: bytes, deadline_s: float, *, s
     except TimeoutError:
         raise NoAnswerError(f"{argv[0]} did not end within {deadline_s:g} s", server=server) from None
     finally:
-        process.kill()
+        await process.end()
 
 
 def _environment() -> dict[str, str]:
@@ -82,11 +84,13 @@ class _Process(asyncio.SubprocessProtocol):
         out, err = self._kept[1], self._kept[2]
         return Ran(code if code >= 0 else 128 - code, out.text(), err.text(), cut=out.cut or err.cut)
 
-    def kill(self) -> None:
-        """Kill the process group if the command has not ended. Nobody waits: another account's process may not be ours to kill."""
+    async def end(self) -> None:
+        """Kill the process group if the command has not ended. Nobody waits long: another account's process may not be ours to kill."""
         transport = cast("asyncio.SubprocessTransport", self._transport)
         if transport.get_returncode() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with contextlib.suppress(ProcessLookupError, PermissionError, TimeoutError):
                 os.killpg(transport.get_pid(), signal.SIGKILL)
+                async with asyncio.timeout(_KILLED_S):
+                    await self._ended.wait()
         with contextlib.suppress(PermissionError, ProcessLookupError):
             transport.close()

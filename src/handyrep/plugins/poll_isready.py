@@ -78,5 +78,7 @@ class poll_isready(handyrepplugin):
         try:
             ran = await self.run_local(program, "--version")
         except NoAnswerError as error:
-            return self.fail(str(error))
-        return self.success(ran.stdout.strip()) if ran.exit_status == 0 else self.fail(f"{program}: {last_words(ran)}")
+            return self.fail(f"{program}: {error.what}")
+        if ran.exit_status == 0 and ran.stdout.startswith("pg_isready "):
+            return self.success(ran.stdout.strip())
+        return self.fail(f"{program} is not pg_isready: {last_words(ran)}")
