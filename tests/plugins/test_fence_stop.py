@@ -1,0 +1,340 @@
+"""fence_stop against living, hung, orphaned, crash-looping and misdescribed servers: it proves, or it says that it does not."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handyrep.model.answer import Outcome
+from handyrep.model.lsn import Lsn
+from handyrep.model.result import Result
+from handyrep.plugin_api.contract import Kind
+from handyrep.ports import Command
+from tests.adapters.postgresql import account
+from tests.plugins.pair import Estate, Node, Silent, estate, plugins, programs, run, until
+
+SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
+NAME = "fence_stop"
+CANARY = Path("/tmp/handyrep-canary")
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Estate]:
+    with estate() as made:
+        yield made
+
+
+@pytest.fixture
+def m1(house: Estate) -> Iterator[Node]:
+    """Running, and a test may do anything to it."""
+    master = house.master()
+    yield master
+    for process in holders(master):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def holders(node: Node) -> list[int]:
+    """The living processes that work in its data directory, as the kernel tells."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").resolve() == node.data.resolve() and (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def postmaster(node: Node) -> int:
+    return int((node.data / "postmaster.pid").read_text().splitlines()[0])
+
+
+async def fence(node: Node, method: str = "run", *, hosts: Any = None, **known: Any) -> Result:
+    changes = {"restart_method": "restart_pg_ctl", **known.pop("changes", {})}
+    async with plugins(node.server("master", **changes), hosts=hosts, options={NAME: known}) as called:
+        return await called.call(Kind.FENCE, NAME, method, servername=node.name)
+
+
+def assert_fenced(node: Node, done: Result) -> None:
+    assert done.outcome is SUCCESS, done.details
+    assert "no process works in" in str(done.extra["proof"])
+    assert holders(node) == []
+    assert (node.data / "standby.signal").exists()
+
+
+def assert_no_proof(done: Result) -> None:
+    assert done.outcome is FAIL
+    assert "proof" not in done.extra
+    assert "nothing is proven" in done.details
+
+
+async def test_a_living_master_is_stopped_cleanly_and_told_where_its_wal_ends(m1: Node) -> None:
+    m1.sql("insert into t values (1)")
+    before = Lsn.parse(m1.value("pg_current_wal_flush_lsn()::text"))
+    done = await fence(m1)
+    assert_fenced(m1, done)
+    assert done.extra["state"] == "shut down"
+    checkpoint = Lsn.parse(m1.control("Latest checkpoint location"))
+    assert before <= checkpoint < Lsn.parse(str(done.extra["last_lsn"]))
+
+
+async def test_after_a_crash_too_it_is_known_where_its_wal_ends(m1: Node) -> None:
+    m1.sql("insert into t select generate_series(1, 1000)")
+    end = Lsn.parse(m1.value("pg_current_wal_flush_lsn()::text"))
+    m1.stop("immediate")
+    done = await fence(m1)
+    assert_fenced(m1, done)
+    assert end <= Lsn.parse(str(done.extra["last_lsn"]))
+
+
+async def test_what_starts_it_after_that_gets_a_server_that_cannot_be_written_to(m1: Node) -> None:
+    assert_fenced(m1, await fence(m1))
+    m1.start()
+    assert m1.value("pg_is_in_recovery()")
+
+
+def canary_stands() -> bool:
+    return CANARY.exists()
+
+
+def busy(node: Node) -> subprocess.Popen[str]:
+    """A session that computes for a long time, and does not look whether its postmaster lives."""
+    argv = [str(programs() / "psql"), "-h", str(node.folder), "-p", str(node.port), "-U", "postgres", "-c"]
+    statement = "select count(*) from generate_series(1, 10000000000)"
+    return subprocess.Popen(
+        [*argv, statement], text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
+    )
+
+
+@contextlib.contextmanager
+def computing(node: Node) -> Iterator[int]:
+    """While a backend is busy; its process id."""
+    with busy(node) as client:
+        active = "select pid from pg_stat_activity where state = 'active' and query like 'select count%generate%'"
+        until(lambda: node.sql(active), node)
+        try:
+            yield int(node.sql(active)[0]["pid"])
+        finally:
+            client.kill()
+
+
+async def test_a_busy_session_does_not_hold_it_up(m1: Node) -> None:
+    with computing(m1):
+        assert_fenced(m1, await fence(m1))
+
+
+async def test_a_busy_backend_that_its_postmaster_left_behind_is_found_and_ended(m1: Node) -> None:
+    with computing(m1) as backend:
+        os.kill(postmaster(m1), signal.SIGKILL)
+        until(lambda: not m1.runs)
+        assert backend in holders(m1)
+        assert_fenced(m1, await fence(m1))
+
+
+async def test_the_same_without_its_pid_file(m1: Node) -> None:
+    with computing(m1):
+        main = postmaster(m1)
+        (m1.data / "postmaster.pid").unlink()
+        assert main in holders(m1)
+        assert_fenced(m1, await fence(m1))
+
+
+@pytest.mark.parametrize("content", ["", "garbage\n", "1\n", "-1\n", "99999999\n/elsewhere\n", f"$(touch {CANARY})\n"])
+async def test_a_pid_file_that_lies_is_not_believed(m1: Node, content: str) -> None:
+    (m1.data / "postmaster.pid").write_text(content)
+    assert_fenced(m1, await fence(m1))
+    assert not canary_stands()
+
+
+async def test_hung_processes_are_ended(m1: Node) -> None:
+    with computing(m1):
+        for process in holders(m1):
+            os.kill(process, signal.SIGSTOP)
+        assert_fenced(m1, await fence(m1, grace="1"))
+
+
+@pytest.mark.parametrize("restart_method", ["successplugin", "failplugin", "no_such_plugin"])
+async def test_the_word_of_restart_method_is_neither_needed_nor_believed(m1: Node, restart_method: str) -> None:
+    assert_fenced(m1, await fence(m1, changes={"restart_method": restart_method}))
+
+
+class Restarter(threading.Thread):
+    """Starts it again as soon as it is gone, as a service manager does."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(daemon=True)
+        self.node = node
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        argv = [str(programs() / "postgres"), "-D", str(self.node.data), "-c", f"config_file={self.node.conf}"]
+        while not self.over.is_set():
+            subprocess.run(
+                argv, check=False, user=account(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env={**os.environ, "LC_ALL": "C"},
+            )  # fmt: skip
+
+
+async def test_one_that_is_started_again_and_again_is_never_writable_after_a_proof(m1: Node) -> None:
+    restarter = Restarter(m1)
+    restarter.start()
+    try:
+        done = await fence(m1)
+        if done.outcome is SUCCESS:
+            await asyncio.to_thread(until, lambda: answers(m1))
+            assert m1.value("pg_is_in_recovery()")
+        else:
+            assert_no_proof(done)
+        assert (m1.data / "standby.signal").exists()
+    finally:
+        restarter.over.set()
+        m1.stop("immediate")
+        restarter.join(30)
+
+
+def answers(node: Node) -> bool:
+    return run("pg_isready", "-h", str(node.folder), "-p", str(node.port), check=False).returncode == 0
+
+
+async def test_another_postgresql_of_the_host_is_left_alone(house: Estate, m1: Node) -> None:
+    other = house.master("m2")
+    before = other.value("pg_postmaster_start_time()")
+    assert_fenced(m1, await fence(m1))
+    assert other.value("pg_postmaster_start_time()") == before
+    other.stop("immediate")
+
+
+@contextlib.contextmanager
+def shell_in(node: Node) -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody who logged in as the owner, and stands in its data directory."""
+    with subprocess.Popen(["sleep", "60"], cwd=node.data, user=account()) as shell:
+        try:
+            yield shell
+        finally:
+            shell.kill()
+
+
+async def test_somebodys_shell_in_pgdata_is_left_alone(m1: Node) -> None:
+    with shell_in(m1) as shell:
+        done = await fence(m1)
+        assert shell.poll() is None
+    assert done.outcome is SUCCESS
+
+
+async def test_who_holds_its_shared_memory_is_no_proof(m1: Node) -> None:
+    """A process that works elsewhere, and can still write into its buffers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    segment = int((m1.data / "postmaster.pid").read_text().splitlines()[6].split()[1])
+    at = libc.shmat(segment, None, 0)
+    assert at not in (None, ctypes.c_void_p(-1).value)
+    os.kill(postmaster(m1), signal.SIGKILL)
+    until(lambda: not holders(m1))
+    try:
+        held = await fence(m1)
+    finally:
+        libc.shmdt(ctypes.c_void_p(at))
+    assert_no_proof(held)
+    assert "shared memory" in held.details
+    assert_fenced(m1, await fence(m1))
+
+
+@pytest.mark.parametrize("pgdata", ["/nowhere", "/proc", "/etc"])
+async def test_what_is_no_data_directory_proves_nothing(m1: Node, pgdata: str) -> None:
+    assert_no_proof(await fence(m1, changes={"pgdata": pgdata, "restart_method": "successplugin"}))
+    assert m1.runs
+
+
+async def test_a_symbolic_link_to_pgdata_hides_nothing(m1: Node) -> None:
+    link = m1.folder / "link"
+    link.symlink_to(m1.data)
+    assert_fenced(m1, await fence(m1, changes={"pgdata": str(link), "restart_method": "successplugin"}))
+
+
+async def test_a_pgdata_in_which_nothing_can_be_left_is_no_proof(m1: Node) -> None:
+    m1.stop()
+    m1.data.chmod(0o500)
+    try:
+        done = await fence(m1)
+        told = await fence(m1, "test")
+    finally:
+        m1.data.chmod(0o700)
+    assert_no_proof(done)
+    assert "cannot be written" in done.details
+    assert (told.outcome, "cannot be written" in told.details) == (FAIL, True)
+
+
+async def test_without_pg_controldata_it_holds_and_claims_no_end_of_wal(m1: Node) -> None:
+    done = await fence(m1, bin_path="/nowhere")
+    assert_fenced(m1, done)
+    assert not done.extra["last_lsn"]
+
+
+async def test_done_twice_it_is_done_and_released_once_it_is_released(m1: Node) -> None:
+    for _ in range(2):
+        assert_fenced(m1, await fence(m1))
+    assert (await fence(m1, "release")).outcome is SUCCESS
+    assert not (m1.data / "standby.signal").exists()
+    assert not (m1.data / "handyrep.fenced").exists()
+    m1.start()
+    assert not m1.value("pg_is_in_recovery()")
+
+
+async def test_the_standby_signal_of_a_replica_is_not_taken_away(house: Estate, m1: Node) -> None:
+    replica = house.replica("r1", m1)
+    assert_fenced(replica, await fence(replica))
+    assert (await fence(replica, "release")).outcome is SUCCESS
+    assert (replica.data / "standby.signal").exists()
+    assert not (replica.data / "handyrep.fenced").exists()
+
+
+async def test_a_release_of_what_was_not_fenced_changes_nothing(house: Estate, m1: Node) -> None:
+    replica = house.replica("r1", m1)
+    before = sorted(path.name for path in replica.data.iterdir())
+    assert (await fence(replica, "release")).outcome is SUCCESS
+    assert sorted(path.name for path in replica.data.iterdir()) == before
+    assert replica.runs
+    replica.stop("immediate")
+
+
+def is_the_fence(command: Command) -> bool:
+    return "fence" in command.argv
+
+
+@pytest.mark.parametrize("sent", [True, False], ids=["carried out", "not carried out"])
+async def test_no_answer_is_no_proof_and_it_can_be_repeated(m1: Node, sent: bool) -> None:
+    assert_no_proof(await fence(m1, hosts=Silent(is_the_fence, sent=sent)))
+    assert_fenced(m1, await fence(m1))
+
+
+async def test_a_host_that_says_nothing_at_all_is_no_proof_and_keeps_its_server(m1: Node) -> None:
+    assert_no_proof(await fence(m1, hosts=Silent(lambda _: True, sent=False)))
+    assert m1.runs
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_release_without_an_answer_is_uncertain(m1: Node, sent: bool) -> None:
+    await fence(m1)
+    assert (await fence(m1, "release", hosts=Silent(lambda _: True, sent=sent))).outcome is UNCERTAIN
+
+
+async def test_its_test_leaves_everything_as_it_is(m1: Node) -> None:
+    before = m1.value("pg_postmaster_start_time()")
+    told = await fence(m1, "test")
+    assert (told.outcome, "m1" in told.details) == (SUCCESS, True)
+    assert m1.value("pg_postmaster_start_time()") == before
+    assert not (m1.data / "standby.signal").exists()
+
+
+async def test_its_test_fails_where_no_proof_could_be_had(m1: Node) -> None:
+    wrong = await fence(m1, "test", changes={"pgdata": "/etc"})
+    away = await fence(m1, "test", hosts=Silent(lambda _: True, sent=False))
+    assert (wrong.outcome, away.outcome) == (FAIL, FAIL)
+    assert "m1: /etc has no PG_VERSION" in wrong.details
