@@ -40,7 +40,8 @@ class rejoin_rewind(handyrepplugin):
     Does: proves with fence_stop that it is stopped; compares its last WAL with where the new master's timeline began. When it wrote
     nothing beyond that, it simply follows. Otherwise its pg_wal is copied aside (beside pgdata, named handyrep-kept-EPOCH-NAME), and
     pg_rewind takes it back. Then it is started with restart_method.
-    Touches on the server: pgdata; standby.signal; primary_conninfo in postgresql.auto.conf or replica_conf.
+    Touches on the server: pgdata; standby.signal; primary_conninfo in postgresql.auto.conf or replica_conf; a checkpoint on the new
+    master before pg_rewind.
     Needs: SSH; for pg_rewind data checksums or wal_log_hints = on, and a superuser login from the server to the new master.
     Safe to repeat?: yes; an interrupted pg_rewind leaves handyrep.rewinding, and is run again.
     When it cannot tell: FAIL and the server stays stopped. What pg_rewind cannot do is left to "handyrep clone NAME --reclone".
@@ -101,6 +102,8 @@ class rejoin_rewind(handyrepplugin):
         kept = f"{server.pgdata.rstrip('/')}.handyrep-kept-{self.cluster.epoch}-{server.name}"
         argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", "sh", "-c", _REWIND, "rewind", server.pgdata, kept, *rewind)
         stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
+        # Before version 16 pg_rewind takes a source that was just promoted to be on its old timeline, and then does nothing.
+        await self.query(newmaster, "checkpoint", login=Login.SUPERUSER)
         ran = await self.run_as_postgres(server.name, *argv, stdin=stdin)
         if ran.exit_status == 0:
             return ""
