@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def house() -> Iterator[Estate]:
 @pytest.fixture(scope="module")
 def m1(house: Estate) -> Node:
     master = house.master()
-    master.sql("insert into t select generate_series(1, 1000)")
+    master.sql("insert into t select generate_series(1, 40000)")
     return master
 
 
@@ -60,7 +61,9 @@ async def clone(
     servers[target.name] = target.server(role, **changes)
     async with plugins(*servers.values(), hosts=hosts, options={NAME: options}, **known) as called:
         arguments = {"servername": target.name, "clonefrom": source.name, "reclone": reclone}
-        return await called.caller.call(Kind.CLONE, NAME, "run", arguments, cluster=called.cluster, deadline_s=deadline_s)
+        return await called.caller.call(
+            Kind.CLONE, NAME, "run", arguments, cluster=called.cluster, deadline_s=deadline_s
+        )
 
 
 def backup(node: Node, text: str) -> dict[str, str]:
@@ -84,8 +87,8 @@ async def is_a_replica(replica: Node, master: Node) -> None:
     """It streams, and has what the master has, and nothing is left of the work."""
     assert replica.value("pg_is_in_recovery()")
     master.sql("insert into t values (-1)")
-    wanted = master.value("count(*) from t")
-    await eventually(lambda: replica.value("count(*) from t") == wanted)
+    wanted = master.value("(select count(*) from t)")
+    await eventually(lambda: replica.value("(select count(*) from t)") == wanted)
     there = f"(select state from pg_stat_replication where application_name = '{replica.name}')"
     assert master.value(there) == "streaming"
     assert not replica.beside("new").exists()
@@ -202,11 +205,11 @@ async def test_tablespaces_must_be_mapped(house: Estate, r1: Node) -> None:
     told = await clone(r1, source, options={"extra_parameters": (f"--tablespace-mapping={there}={here}",)})
     assert told.outcome is SUCCESS, told.details
     await is_a_replica(r1, source)
-    assert r1.value("x from far") == 42
+    assert r1.value("(select x from far)") == 42
     assert list(here.iterdir())
 
 
-ROOM = 'ulimit -f 200; exec "$real" "$@"'
+ROOM = 'trap "" XFSZ; ulimit -f 2048; exec "$real" "$@"'
 
 
 @pytest.mark.parametrize("why", ["password", "room", "program"])
@@ -217,8 +220,8 @@ async def test_a_copy_that_does_not_come_leaves_all_as_it_was_and_a_repeat_succe
     told = await clone(filled, m1, reclone=True, **known)
     assert told.outcome is FAIL
     assert told.details.startswith("the copy was not made: ")
-    expected = {"password": "password authentication failed", "room": "File too large", "program": "set basebackup_path"}
-    assert expected[why] in told.details or (why, "File size limit") == ("room", told.details[-15:])
+    expected = {"password": "authentication failed", "room": "File too large", "program": "set basebackup_path"}
+    assert expected[why] in told.details
     assert "canary" not in repr(told)
     assert all_of(filled.data) == before
     assert not filled.beside("new").exists()
@@ -330,7 +333,8 @@ async def test_a_copy_without_its_settings_cannot_come_up_as_a_second_master(r1:
     assert r1.value("pg_is_in_recovery()")
 
 
-SECRET = "canary-of-this-test-alone 'p:\\s"
+ALONE = uuid.uuid4().hex
+SECRET = f"{ALONE} 'p:\\s"
 
 
 def left_in_tmp() -> list[str]:
@@ -338,7 +342,7 @@ def left_in_tmp() -> list[str]:
     found = []
     for file in Path("/tmp").iterdir():
         try:
-            if file.is_file() and b"of-this-test-alone" in file.read_bytes():
+            if file.is_file() and ALONE.encode() in file.read_bytes():
                 found.append(file.name)
         except (FileNotFoundError, PermissionError):
             continue
@@ -346,7 +350,7 @@ def left_in_tmp() -> list[str]:
 
 
 @pytest.fixture
-def careful(m1: Node) -> dict[str, str]:
+def careful(m1: Node) -> dict[str, Any]:
     """A role of its own, so that nobody else's passwords are seen."""
     with psycopg.connect(f"host={m1.folder} port={m1.port} user=postgres dbname=postgres", autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:  # fmt: skip
         connection.execute("drop role if exists careful")
@@ -354,7 +358,9 @@ def careful(m1: Node) -> dict[str, str]:
     return {"replication_user": "careful", "replication_pass": SECRET}
 
 
-async def test_no_password_is_in_an_argument_or_a_result_or_stays_behind(r1: Node, m1: Node, careful: dict[str, str]) -> None:
+async def test_no_password_is_in_an_argument_or_a_result_or_stays_behind(
+    r1: Node, m1: Node, careful: dict[str, Any]
+) -> None:
     looks = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' > seen; "
     failed = await clone(r1, m1, options=backup(r1, f"{looks} exit 3"), **careful)
     assert failed.outcome is FAIL
@@ -363,11 +369,13 @@ async def test_no_password_is_in_an_argument_or_a_result_or_stays_behind(r1: Nod
     assert made.outcome is SUCCESS
     seen = (r1.folder / "seen").read_text()
     assert "--label=HandyRep clone" in seen
-    assert "of-this-test-alone" not in seen + repr(failed) + repr(made)
+    assert ALONE not in seen + repr(failed) + repr(made)
     assert left_in_tmp() == []
 
 
-async def test_no_password_stays_behind_when_it_is_ended_in_the_midst(r1: Node, m1: Node, careful: dict[str, str]) -> None:
+async def test_no_password_stays_behind_when_it_is_ended_in_the_midst(
+    r1: Node, m1: Node, careful: dict[str, Any]
+) -> None:
     held = backup(r1, "echo $$ > pid; exec sleep 60")
     told = await clone(r1, m1, options=held, deadline_s=1.5, **careful)
     assert told.outcome is UNCERTAIN

@@ -1,11 +1,8 @@
 """Where PostgreSQL's programs and configuration are on a server. Knows Debian's layout and the one where all is in PGDATA."""
 
-from typing import TYPE_CHECKING
-
 from handyrep.model.server import Server
-
-if TYPE_CHECKING:
-    from handyrep.plugins.handyrepplugin import handyrepplugin
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
+from handyrep.ports import Ran
 
 FIND_PROGRAM = """
 program=$1 folder=$2 pgdata=$3
@@ -26,7 +23,7 @@ exit 1
 """A shell program: its output is the full path of $1, preferring the version that $3 (PGDATA) belongs to."""
 
 
-async def find_program(plugin: "handyrepplugin", server: Server, program: str, configured: str = "") -> str:
+async def find_program(plugin: handyrepplugin, server: Server, program: str, configured: str = "") -> str:
     """Full path of a PostgreSQL program on a server; '' when it is not there. Raises NoAnswerError."""
     if configured:
         found = await plugin.run_as_postgres(server.name, "test", "-x", configured)
@@ -48,3 +45,9 @@ def config_file(server: Server) -> str:
     """Full path of postgresql.conf where it is outside PGDATA; '' otherwise."""
     options = config_options(server)
     return options[1].removeprefix("config_file=") if options else ""
+
+
+def reason(ran: Ran) -> str:
+    """Why a program of PostgreSQL failed, for a sentence: its first error. What it says after that is of cleaning up."""
+    errors = [line for line in ran.stderr.splitlines() if ": error: " in line or ": fatal: " in line]
+    return errors[0][:300] if errors else last_words(ran)

@@ -53,11 +53,12 @@ WITH_PASSFILE = """
 set -u
 umask 077
 passfile=$(mktemp) || exit 9
-trap 'rm -f "$passfile"' EXIT
-cat > "$passfile"
-PGPASSFILE=$passfile PGCONNECT_TIMEOUT=10 "$@"
+exec 8<>"$passfile" && rm -f "$passfile" || exit 9
+cat >&8
+PGPASSFILE=/proc/self/fd/8 PGCONNECT_TIMEOUT=10 exec "$@"
 """
-"""A shell program that runs "$@" with the password file it reads from its input: no password in any argument."""
+"""A shell program that runs "$@" with the password file it reads from its input. The password is in no argument, and in a file that
+has no name any more: however this ends, nothing stays behind."""
 
 _WRITE = """
 temporary=$(mktemp "$file.XXXXXXXX")
@@ -92,7 +93,7 @@ data=$1 file=$2
     + _WRITE
     + """
 : > "$data/standby.signal"
-rm -f "$data/handyrep.fenced" "$data/handyrep.rewinding"
+[ ! -e "$data/handyrep.fenced" ] || rm -f "$data/handyrep.cloning" "$data/handyrep.fenced"
 sync "$data" 2>/dev/null || sync
 """
 )

@@ -1,13 +1,13 @@
 """clone_basebackup: a new replica as a full copy, with pg_basebackup."""
 
 from handyrep.directives import list_of, path, text
-from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._programs import find_program
+from handyrep.plugins._programs import find_program, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
 from handyrep.plugins._wal_archive import CLONE_LABEL
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -15,37 +15,48 @@ from handyrep.ports import Login
 
 _TABLESPACES = "select count(*) as outside from pg_tablespace where spcname not in ('pg_default', 'pg_global')"
 # The copy is made beside pgdata and takes its place in one rename, so pgdata is the old one or the new one, never half a one. What
-# stood there is moved aside before and deleted only after the new one is whole. Looked at on the target, at that moment: nothing
-# may run there, and what is moved must be a data directory, a folder that is empty, or nothing.
+# stood there is moved aside before and deleted only once the new one streams; until then handyrep.cloning marks the new one as a copy
+# that may be thrown away. Looked at on the target, at that moment: nothing may run there, and what is moved must be a data
+# directory, a folder that is empty, or nothing. An earlier copy may still be under way after its answer was lost: hence the lock.
 _CLONE = r"""
 set -u
-data=$1 reclone=$2 identifier=$3 control=$4; shift 4
-case $data in /*/*) ;; *) echo "$data is no path for a data directory" >&2; exit 10;; esac
+data=${1%/} reclone=$2 identifier=$3 control=$4; shift 4
+refuse() { echo "$2" >&2; exit "$1"; }
+case $data in /*/*) ;; *) refuse 10 "$data is no path for a data directory";; esac
 parent=$(dirname -- "$data") name=$(basename -- "$data")
-[ -L "$data" ] && { echo "$data is a symbolic link; name the folder itself" >&2; exit 10; }
+[ -L "$data" ] && refuse 10 "$data is a symbolic link; name the folder itself"
 cd -- "$parent" || exit 10
 new=$name.handyrep-new old=$name.handyrep-old
-if [ -d "$name" ]; then
-    mountpoint -q -- "$name" && { echo "$data is a mount point, so nothing can take its place; use a folder below it" >&2; exit 11; }
+must_not_run() {
+    [ -d "$name" ] || return 0
     place=$(stat -L -c %d:%i -- "$name")
-    for process in /proc/[0-9]*; do
-        [ "$(stat -L -c %d:%i "$process/cwd" 2>/dev/null)" = "$place" ] || continue
-        case $(cat "$process/comm" 2>/dev/null) in *postgres*) echo "PostgreSQL runs in $data" >&2; exit 12;; esac
+    for process in $(stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|^$place ||p"); do
+        case $(cat "${process%/cwd}/comm" 2>/dev/null) in *postgres*|*postmaster*) refuse 12 "PostgreSQL runs in $data";; esac
     done
-    if [ -n "$(ls -A -- "$name")" ]; then
-        [ -f "$name/PG_VERSION" ] || [ -e "$name/handyrep.cloning" ] || { echo "$data holds something that is no data directory" >&2; exit 13; }
-        [ "$reclone" = yes ] || { echo "$data is not empty; say --reclone to overwrite it" >&2; exit 14; }
+}
+is_copy() { [ -e "$name/handyrep.cloning" ] && [ -e "$name/standby.signal" ] && [ ! -e "$name/handyrep.fenced" ]; }
+must_not_run
+if [ -d "$name" ]; then
+    mountpoint -q -- "$name" && refuse 11 "$data is a mount point, so nothing can take its place; use a folder below it"
+    if [ -n "$(ls -A -- "$name")" ] && ! is_copy; then
+        [ -f "$name/PG_VERSION" ] || refuse 13 "$data holds something that is no data directory"
+        [ "$reclone" = yes ] || refuse 14 "$data is not empty; say --reclone to overwrite it"
         found=$("$control" "$name" 2>/dev/null | sed -n 's/^Database system identifier: *//p')
-        case $found in ''|"$identifier") ;; *) echo "$data belongs to another cluster (system identifier $found)" >&2; exit 15;; esac
+        case $found in ''|"$identifier") ;; *) refuse 15 "$data belongs to another cluster (system identifier $found)";; esac
     fi
 fi
-[ -e "$new" ] && { [ -e "$new/handyrep.cloning" ] || [ -f "$new/PG_VERSION" ] || [ -z "$(ls -A -- "$new")" ] || exit 16; rm -rf -- "./$new"; }
-mkdir -m 0700 -- "$new" || exit 17
+[ -d "$new" ] || mkdir -m 0700 -- "$new" || exit 17
+exec 9<"$new"
+flock -n 9 || refuse 16 "another copy for $data is still under way"
+is_copy && rm -rf -- "./$name"
+find "./$new" -mindepth 1 -delete || exit 17
 "$@" -D "$parent/$new" </dev/null || { status=$?; rm -rf -- "./$new"; exit "$status"; }
-[ -f "$new/PG_VERSION" ] || exit 18
+[ -f "$new/PG_VERSION" ] || refuse 18 "pg_basebackup ended well and made no data directory"
+: > "$new/standby.signal" && : > "$new/handyrep.cloning" || exit 18
 sync
-if [ -d "$name" ]; then
-    [ -e "$old" ] && rm -rf -- "./$old"
+must_not_run
+if [ -d "$name" ] && ! rmdir -- "$name" 2>/dev/null; then
+    rm -rf -- "./$old"
     mv -- "$name" "$old" || exit 19
 fi
 mv -- "$new" "$name" || { [ -d "$old" ] && mv -- "$old" "$name"; exit 19; }
@@ -56,9 +67,11 @@ set -u
 parent=$(dirname -- "$1") name=$(basename -- "$1")
 cd -- "$parent" || exit 10
 old=$name.handyrep-old
-[ -d "$old" ] || exit 0
-[ ! -L "$old" ] && { [ -f "$old/PG_VERSION" ] || [ -z "$(ls -A -- "$old")" ]; } || exit 11
-rm -rf --one-file-system -- "./$old"
+if [ -d "$old" ]; then
+    [ ! -L "$old" ] && [ -f "$old/PG_VERSION" ] || exit 11
+    rm -rf --one-file-system -- "./$old" || exit 12
+fi
+rm -f -- "./$name/handyrep.cloning"
 """
 
 
@@ -69,8 +82,8 @@ class clone_basebackup(handyrepplugin):
     there is moved aside first and deleted once the new replica runs (2014's deleted it first, with rm -rf, before it knew whether
     the copy would come).
     Touches on the server: pgdata, pgdata.handyrep-new, pgdata.handyrep-old; on the source one replication session.
-    Needs: SSH; replication_user may log in from the server to the source; room for a second copy beside pgdata.
-    Safe to repeat?: yes: an interrupted copy is thrown away and made again.
+    Needs: SSH; flock; replication_user may log in from the server to the source; room for a second copy beside pgdata.
+    Safe to repeat?: yes: a copy that was interrupted, or never streamed (handyrep.cloning lies in it), is thrown away and made again.
     When it cannot tell: UNCERTAIN. It refuses: the master, a running server, a folder that is no data directory, one of another
     cluster, one that is not empty without reclone, tablespaces unless extra_parameters map them.
     Options: basebackup_path, extra_parameters.
@@ -86,7 +99,7 @@ class clone_basebackup(handyrepplugin):
         if server.role == Role.MASTER or servername == clonefrom:
             return self.fail(f"{servername} is the master or the source itself: nothing was touched")
         try:
-            refused = await self._refused(source)
+            refused = await self._refused(server, source)
             if refused:
                 return self.fail(f"{refused}: nothing was touched")
             copied = await self._copied(server, source, reclone=reclone)
@@ -98,7 +111,11 @@ class clone_basebackup(handyrepplugin):
         except NoAnswerError as error:
             return self.uncertain(f"the copy was under way: {error}")
 
-    async def _refused(self, source: Server) -> str:
+    async def _refused(self, server: Server, source: Server) -> str:
+        try:
+            following(self, server.name, self.master().name)
+        except RefusedError as error:
+            return error.what
         rows = await self.query(source.name, _TABLESPACES)
         mapped = any("tablespace-mapping" in one or one.startswith("-T") for one in self.extra_parameters)
         if rows[0]["outside"] and not mapped:
@@ -130,13 +147,12 @@ class clone_basebackup(handyrepplugin):
         stdin = passfile_line(user, secret.reveal()).encode() if secret is not None else b""
         argv = ("sh", "-c", WITH_PASSFILE, "with_passfile", *script, *backup)
         ran = await self.run_as_postgres(server.name, *argv, stdin=stdin)
-        return "" if ran.exit_status == 0 else last_words(ran)
+        return "" if ran.exit_status == 0 else reason(ran)
 
     async def _started(self, server: Server) -> Result:
         argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
-        ran = await self.run_as_postgres(
-            server.name, *argv, stdin=following(self, server.name, self.master().name).encode()
-        )
+        lines = following(self, server.name, self.master().name)
+        ran = await self.run_as_postgres(server.name, *argv, stdin=lines.encode())
         if ran.exit_status != 0:
             return self.fail(f"it was copied, but its settings could not be written: {last_words(ran)}")
         arguments = {"servername": server.name, "runmode": "start"}
