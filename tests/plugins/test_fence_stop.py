@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import threading
@@ -211,10 +212,14 @@ async def test_another_postgresql_of_the_host_is_left_alone(house: Estate, m1: N
     other.stop("immediate")
 
 
+def group() -> int | None:
+    return None if account() is None else pwd.getpwnam(account() or "").pw_gid
+
+
 @contextlib.contextmanager
 def shell_in(node: Node) -> Iterator[subprocess.Popen[bytes]]:
     """Somebody who logged in as the owner, and stands in its data directory."""
-    with subprocess.Popen(["sleep", "60"], cwd=node.data, user=account()) as shell:
+    with subprocess.Popen(["sleep", "60"], cwd=node.data, user=account(), group=group()) as shell:
         try:
             yield shell
         finally:
@@ -243,6 +248,31 @@ async def test_who_holds_its_shared_memory_is_no_proof(m1: Node) -> None:
         libc.shmdt(ctypes.c_void_p(at))
     assert_no_proof(held)
     assert "shared memory" in held.details
+    assert_fenced(m1, await fence(m1))
+
+
+@contextlib.contextmanager
+def of_another_group(node: Node) -> Iterator[None]:
+    """The kernel shows where a process works only to its own user and group, and PostgreSQL minds only the user."""
+    argv = [str(programs() / "postgres"), "-D", str(node.data), "-c", f"config_file={node.conf}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(argv, user=account(), group="daemon", extra_groups=[], **quiet) as server:
+        until(lambda: answers(node), node)
+        try:
+            yield
+        finally:
+            server.send_signal(signal.SIGQUIT)
+
+
+@pytest.mark.root
+async def test_a_server_into_which_it_may_not_look_is_no_proof(m1: Node) -> None:
+    m1.stop()
+    with of_another_group(m1):
+        done, told = await fence(m1, changes={"restart_method": "successplugin"}), await fence(m1, "test")
+        assert m1.sql("select 1")
+    assert_no_proof(done)
+    assert "may not be looked into" in done.details
+    assert (told.outcome, "may not be looked into" in told.details) == (FAIL, True)
     assert_fenced(m1, await fence(m1))
 
 

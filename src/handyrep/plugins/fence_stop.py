@@ -14,19 +14,34 @@ from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_
 from handyrep.ports import Ran
 
 # Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
-# symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The shared memory segment that
+# symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The kernel shows it to the same user
+# and group only, so a PostgreSQL of the same user that may not be looked into is no proof. The shared memory segment that
 # postmaster.pid names is the test that PostgreSQL itself makes before it starts.
 _HOLDERS = r"""
 data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
 [ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
 place=$(stat -L -c %d:%i -- "$data")
 [ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
+HIDDEN="PostgreSQL of the same user but another group may not be looked into: processes"
 holders() {
     stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | while read -r where name; do
         [ "$where" = "$place" ] || continue
         process=${name#/proc/}; process=${process%/cwd}
         read -r command 2>/dev/null < "/proc/$process/comm" || continue
         case $command in *postgres*|*postmaster*) echo "$process";; esac
+    done
+}
+hidden() {
+    owner=$(stat -c %u -- "$data")
+    for process in /proc/[0-9]*; do
+        read -r command 2>/dev/null < "$process/comm" || continue
+        case $command in *postgres*|*postmaster*) ;; *) continue;; esac
+        stat -L -c %i "$process/cwd" >/dev/null 2>&1 && continue
+        state= user=
+        while read -r key value rest; do
+            case $key in State:) state=$value;; Uid:) user=$value;; esac
+        done 2>/dev/null < "$process/status"
+        [ "$user" = "$owner" ] && [ "$state" != Z ] && echo "${process#/proc/}"
     done
 }
 attached() {
@@ -82,6 +97,8 @@ while [ "$calm" -lt 3 ]; do
     calm=$((calm + 1))
 done
 [ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
+for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && break; sleep 0.1; done
+[ -z "$(hidden)" ] || { echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11; }
 [ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
 echo "data=$data"
 newest=$(ls "$data/pg_wal" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | cut -c1-8 | sort -r | head -n 1)
@@ -101,7 +118,14 @@ rm -f "$data/handyrep.fenced" && sync "$data" 2>/dev/null
 exit 0
 """
 )
-_LOOK = _HOLDERS + '[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }\nholders | wc -l\n'
+_LOOK = (
+    _HOLDERS
+    + r"""
+[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
+for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && exit 0; sleep 0.1; done
+echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
+"""
+)
 
 
 class fence_stop(handyrepplugin):
