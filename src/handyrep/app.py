@@ -19,6 +19,7 @@ from handyrep.config.read import Loaded, read
 from handyrep.config.settings import Settings
 from handyrep.engine.check import Check
 from handyrep.engine.engine import Engine
+from handyrep.engine.monitor import Monitor
 from handyrep.engine.state import State, from_json
 from handyrep.errors import ConfigurationError, StateError
 from handyrep.model.cluster import Cluster, Member
@@ -79,7 +80,10 @@ async def running(
         caller = Caller(registry, World(settings, hosts, databases, clock))
         engine = Engine(settings, caller, state, RecordFile(folder / "journal.jsonl"), events, clock)
         table = StatusTable(databases, settings, settings.failover.call_timeout * 5)
-        yield Running(engine, Check(engine), history, table, loaded)
+        check = Check(engine)
+        monitor = Monitor(engine, check)
+        databases.on_lost = lambda _server: monitor.look_now()
+        yield Running(engine, check, monitor, history, table, loaded)
     finally:
         hosts.close()
         await asyncio.sleep(_CLOSING_S)

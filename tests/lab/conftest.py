@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from handyrep.app import running
-from handyrep.engine.monitor import Monitor
 from handyrep.model.status import Health
 from handyrep.operations import OPERATIONS
 from handyrep.operations.declare import Running, invoke
@@ -103,7 +102,7 @@ async def watching(conf: Path, *, monitor: bool = True) -> AsyncIterator[Watched
     """HandyRep on this configuration, with or without its loop."""
     async with running(conf) as on:
         watched = Watched(on, conf)
-        task = asyncio.create_task(Monitor(on.engine, on.check).run()) if monitor else None
+        task = asyncio.create_task(on.monitor.run()) if monitor else None
         try:
             yield watched
         finally:

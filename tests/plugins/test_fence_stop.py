@@ -255,8 +255,9 @@ async def test_who_holds_its_shared_memory_is_no_proof(m1: Node) -> None:
 def of_another_group(node: Node) -> Iterator[None]:
     """The kernel shows where a process works only to its own user and group, and PostgreSQL minds only the user."""
     argv = [str(programs() / "postgres"), "-D", str(node.data), "-c", f"config_file={node.conf}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(argv, user=account(), group="daemon", extra_groups=[], **quiet) as server:
+    with subprocess.Popen(
+        argv, user=account(), group="daemon", extra_groups=[], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         until(lambda: answers(node), node)
         try:
             yield

@@ -15,6 +15,7 @@ from handyrep.adapters.status_table import StatusTable
 from handyrep.config.read import Loaded
 from handyrep.engine.check import Check
 from handyrep.engine.engine import Engine
+from handyrep.engine.monitor import Monitor
 from handyrep.errors import HandyRepError, RefusedError
 from handyrep.model.result import RD, Result, fail
 
@@ -27,6 +28,7 @@ class Running:
 
     engine: Engine
     check: Check
+    monitor: Monitor
     history: History
     table: StatusTable
     loaded: Loaded

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from handyrep.app import running
-from handyrep.engine.monitor import Monitor
 from handyrep.errors import HandyRepError
 from handyrep.model.server import Role
 from handyrep.model.status import Health
@@ -128,7 +127,7 @@ class Story:
         await asyncio.to_thread(servers.create)
         conf = _write_conf(servers)
         async with running(conf, also_tell=self) as on:
-            with _background(Monitor(on.engine, on.check).run()), _background((writer := Writer(servers.ports)).run()):
+            with _background(on.monitor.run()), _background((writer := Writer(servers.ports)).run()):
                 async with listening(on, servers.folder / "state"):
                     report = await self._one_failover(on, servers, writer)
                     self._report(report)

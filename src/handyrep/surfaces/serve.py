@@ -50,7 +50,7 @@ async def serve(conf: Path) -> None:
             logging.getLogger("handyrep").warning(warning)
         async with listening(on, Path(settings.state_dir)) as path:
             on.history.record("start", f"HandyRep watches {settings.cluster_name}; control socket {path}", {})
-            await _until_told(Monitor(on.engine, on.check))
+            await _until_told(on.monitor)
         on.history.record("stop", "HandyRep was told to stop", {})
 
 
