@@ -1,7 +1,9 @@
 """What comes next in a run. The invariants hold for every way in which steps can end."""
 
 import datetime as dt
+from types import MappingProxyType
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,12 +103,44 @@ def test_a_sign_of_life_at_the_last_look_ends_it_unharmed() -> None:
 
 
 def test_an_undo_that_fails_asks() -> None:
-    run = after(
-        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", UNCERTAIN)
-    )
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", FAIL))
     move = next_move(run)
     assert isinstance(move, Ask)
     assert move.question is Question.OLD_MASTER_NOT_RESTORED
+
+
+def test_a_host_that_cannot_be_reached_for_the_undo_is_waited_for() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", UNCERTAIN), ("fence fence_b", FAIL))
+    run = after(run, ("release fence_b", SUCCESS), ("release fence_a", UNCERTAIN))
+    move = next_move(run)
+    assert isinstance(move, Wait)
+    assert move.step == Step("release", "fence_a")
+    assert next_move(after(run, ("release fence_a", SUCCESS))) == Do(Step("start"))
+
+
+def untouched(fence: str, outcome: Outcome) -> Ended:
+    return Ended(Step("fence", fence), outcome, "it does not answer", MappingProxyType({"untouched": True}))
+
+
+def test_a_fence_that_did_nothing_leaves_nothing_to_take_back() -> None:
+    run = after(a_run(), ("recheck", SUCCESS)).with_end(untouched("fence_a", FAIL)).with_end(untouched("fence_b", FAIL))
+    move = next_move(run)
+    assert isinstance(move, Abandoned)
+    assert "fence_a: it does not answer; fence_b: it does not answer" in move.reason
+
+
+def test_of_two_fences_only_the_one_that_did_something_is_released() -> None:
+    run = after(a_run(), ("recheck", SUCCESS)).with_end(untouched("fence_a", FAIL))
+    run = after(run, ("fence fence_b", FAIL))
+    assert next_move(run) == Do(Step("release", "fence_b"))
+    assert next_move(after(run, ("release fence_b", SUCCESS))) == Do(Step("start"))
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, UNCERTAIN])
+def test_who_says_untouched_with_anything_but_a_failure_is_not_believed(outcome: Outcome) -> None:
+    run = after(a_run(fences=("fence_a",)), ("recheck", SUCCESS)).with_end(untouched("fence_a", outcome))
+    run = run if outcome is UNCERTAIN else after(run, ("choose", FAIL))
+    assert next_move(run) == Do(Step("release", "fence_a"))
 
 
 def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:

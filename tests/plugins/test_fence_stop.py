@@ -279,7 +279,9 @@ async def test_a_server_into_which_it_may_not_look_is_no_proof(m1: Node) -> None
 
 @pytest.mark.parametrize("pgdata", ["/nowhere", "/proc", "/etc"])
 async def test_what_is_no_data_directory_proves_nothing(m1: Node, pgdata: str) -> None:
-    assert_no_proof(await fence(m1, changes={"pgdata": pgdata, "restart_method": "successplugin"}))
+    done = await fence(m1, changes={"pgdata": pgdata, "restart_method": "failplugin"})
+    assert_no_proof(done)
+    assert done.extra["untouched"] is True
     assert m1.runs
 
 
@@ -346,8 +348,17 @@ async def test_no_answer_is_no_proof_and_it_can_be_repeated(m1: Node, sent: bool
 
 
 async def test_a_host_that_says_nothing_at_all_is_no_proof_and_keeps_its_server(m1: Node) -> None:
-    assert_no_proof(await fence(m1, hosts=Silent(lambda _: True, sent=False)))
+    done = await fence(m1, hosts=Silent(lambda _: True, sent=False))
+    assert_no_proof(done)
+    assert done.extra["untouched"] is True
     assert m1.runs
+
+
+async def test_once_it_has_acted_it_never_says_untouched(m1: Node) -> None:
+    done = await fence(m1, hosts=Silent(is_the_fence, sent=False))
+    assert_no_proof(done)
+    assert "untouched" not in done.extra
+    assert not m1.runs
 
 
 @pytest.mark.parametrize("sent", [True, False])

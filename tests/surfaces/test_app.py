@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from handyrep.app import running
+from handyrep.model.status import Health
 from handyrep.operations.declare import Running
 from tests.adapters.postgresql import PASSWORD, PostgreSQL, running_postgresql
+from tests.plugins.pair import eventually
+
+HEALTHY, WARNING = Health.HEALTHY, Health.WARNING
 
 CONF = """
 [handyrep]
@@ -51,9 +55,7 @@ async def watched(server: PostgreSQL, folder: Path) -> AsyncIterator[Running]:
 
 async def seen(on: Running, *, up: bool) -> None:
     """Wait until the last check saw it so."""
-    async with asyncio.timeout(30):
-        while (on.engine.cluster.members["m1"].status.health.name in ("HEALTHY", "WARNING")) is not up:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: (on.engine.cluster.members["m1"].status.health in (HEALTHY, WARNING)) is up)
 
 
 async def test_a_server_that_dies_is_looked_at_at_once_and_not_when_the_hour_is_over(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:  # no
 
 def _undo(run: Run, reason: str) -> NextMove:
     """Take back in reverse what may have been done. Never after a promote was sent."""
-    tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id]
+    tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
     if not tried:
         return Abandoned(reason)
     for stage in UNDO:
@@ -111,6 +111,13 @@ def _undo(run: Run, reason: str) -> NextMove:
             ended = run.last(Step(stage.id, subject))
             if ended is None:
                 return Do(Step(stage.id, subject))
+            if ended.outcome is Outcome.UNCERTAIN and stage.uncertain is Then.WAIT:
+                return Wait(ended.step, f"{reason}. {ended.step}: {ended.details}")
             if ended.outcome is not Outcome.SUCCESS:
                 return Ask(Question.OLD_MASTER_NOT_RESTORED, f"{reason}. {ended.step}: {ended.details}")
     return Abandoned(reason)
+
+
+def _untouched(fence: Ended) -> bool:
+    """Whether it says that it did nothing, so that there is nothing to take back."""
+    return fence.outcome is Outcome.FAIL and fence.extra.get("untouched") is True

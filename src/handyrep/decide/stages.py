@@ -46,7 +46,7 @@ FAILOVER = (RECHECK, FENCE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, E
 SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, REJOIN, EXTRA)
 PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER}
 
-RELEASE = Stage("release", "take back what {subject} left on {old}", Then.ASK, Then.ASK)
+RELEASE = Stage("release", "take back what {subject} left on {old}", Then.ASK, Then.WAIT)
 START = Stage("start", "start {old} again as the master it was", Then.ASK, Then.ASK)
 UNDO = (RELEASE, START)
 

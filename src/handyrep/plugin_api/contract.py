@@ -103,7 +103,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.FENCE, "fence_methods", "Prove that an old master can acknowledge no commit any more.",
-                Method("run", ("servername",), acts=True, text="SUCCESS only with a proof, told in proof; last_lsn when read on its disk; anything else is no proof"),
+                Method("run", ("servername",), acts=True, text="SUCCESS only with a proof, told in proof; last_lsn when read on its disk; anything else is no proof. FAIL with untouched = True: nothing was done, so nothing is to be released"),
                 Method("release", ("servername",), acts=True, text="take back what run() left behind so that the server may be started again"),
             ),
             _kind(

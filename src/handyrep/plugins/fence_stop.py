@@ -131,7 +131,7 @@ echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
-    Does: first the server's restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the
+    Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the
     postmaster and to every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it
     stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
     Touches on the server: its PostgreSQL processes; standby.signal and handyrep.fenced in pgdata (release() takes them back).
@@ -148,6 +148,9 @@ class fence_stop(handyrepplugin):
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
         server = self.server(servername)
+        hindered = await self._hindered(server)
+        if hindered:
+            return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
         first = await self._stopped_politely(server)
         try:
             control, waldump = await self._programs(server)
@@ -169,6 +172,14 @@ class fence_stop(handyrepplugin):
             last_lsn=last_lsn,
             state=state,
         )
+
+    async def _hindered(self, server: Server) -> str:
+        """Why no proof could be had, or ''. Looks only."""
+        try:
+            ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata)
+        except NoAnswerError as error:
+            return f"its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
+        return "" if ran.exit_status == 0 else _lines(ran).get("fault") or last_words(ran)
 
     async def release(self, servername: str) -> Result:
         """Take standby.signal and the mark back, if they are ours."""
@@ -202,15 +213,9 @@ class fence_stop(handyrepplugin):
         """FAIL when a proof could not be had from a server now."""
         names = [servername] if servername else [s.name for s in self.cluster.servers if s.enabled and s.is_postgres]
         for name in names:
-            server = self.server(name)
-            try:
-                ran = await self.run_as_postgres(name, "sh", "-c", _LOOK, "look", server.pgdata)
-            except NoAnswerError as error:
-                return self.fail(
-                    f"{name}: its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
-                )
-            if ran.exit_status != 0:
-                return self.fail(f"{name}: {_lines(ran).get('fault') or last_words(ran)}")
+            hindered = await self._hindered(self.server(name))
+            if hindered:
+                return self.fail(f"{name}: {hindered}")
         return self.success(f"the processes of {', '.join(names) or 'no server'} can be seen and stopped")
 
 
