@@ -20,7 +20,8 @@ def contradictions(settings: Settings) -> Iterator[Complaint]:
     archive = settings.archive.archive_server
     if archive and archive not in names:
         yield ("archive",), "archive_server", f"names {archive!r}, which is not in [servers]{hint(archive, names)}"
-    yield from _without_postgres(settings.servers)
+    for server in settings.servers:
+        yield from unusable(server)
 
 
 def oddities(settings: Settings) -> Iterator[Complaint]:
@@ -64,7 +65,7 @@ def _masters(servers: tuple[Server, ...]) -> Iterator[Complaint]:
         yield ("servers", name), "role", f"is master, and [[{masters[0]}]] is the enabled master already"
 
 
-def _without_postgres(servers: tuple[Server, ...]) -> Iterator[Complaint]:
-    for server in servers:
-        if server.is_postgres and server.pgdata and not server.pgdata.strip("/"):
-            yield ("servers", server.name), "pgdata", "is the root of the file system, which is no data directory"
+def unusable(server: Server) -> Iterator[Complaint]:
+    """What is wrong with one server by itself."""
+    if server.is_postgres and server.pgdata and not server.pgdata.strip("/"):
+        yield ("servers", server.name), "pgdata", "is the root of the file system, which is no data directory"

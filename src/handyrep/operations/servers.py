@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from handyrep.config.contradictions import clashes, unusable
+from handyrep.config.values import SERVER_NAME
 from handyrep.directives import ValueProblem, directives_of
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Member
@@ -144,14 +146,9 @@ def _directives(definition: str) -> dict[str, Any]:
 
 
 def _good_name(server: str) -> None:
-    if (
-        not server
-        or not server.replace("_", "a").replace("-", "a").replace(".", "a").isalnum()
-        or not server[0].isalpha()
-        or not server.isascii()
-    ):
+    if not SERVER_NAME.fullmatch(server):
         raise RefusedError(
-            f"{server!r} is not a server's name: letters, digits, '_', '-' and '.', beginning with a letter"
+            f"{server!r} is not a server's name: at most 63 letters, digits, '_', '-' and '.', beginning with no sign"
         )
 
 
@@ -160,6 +157,6 @@ def _acceptable(on: Running, new: Server) -> None:
         raise RefusedError("hostname is required")
     if new.is_postgres and not new.pgdata:
         raise RefusedError("pgdata is required for a PostgreSQL server")
-    for other in on.engine.cluster.servers:
-        if other.name != new.name and (other.hostname, other.port) == (new.hostname, new.port):
-            raise RefusedError(f"{other.name} has the same hostname and port")
+    others = [other for other in on.engine.cluster.servers if other.name != new.name]
+    for _, key, what in (*unusable(new), *clashes([*others, new])):
+        raise RefusedError(f"{key or new.name} {what}")
