@@ -89,6 +89,7 @@ def test_recovery_conf_is_no_more(old: Settings) -> None:
         ("[servers] [[till]]", "name"),
         ("[servers] [[stock]]", "pgpass"),
         ("[passwords]", "read_password"),
+        ("[handyrep]", "authentication_method"),
     ],
 )
 def test_each_old_word_is_told_once_with_its_line(loaded: Loaded, section: str, key: str) -> None:
@@ -101,7 +102,7 @@ def test_each_old_word_is_told_once_with_its_line(loaded: Loaded, section: str, 
 def test_nothing_else_is_warned_of(loaded: Loaded) -> None:
     """A further warning is a change that the list above, and so the user, would not hear of."""
     passwords = [warning for warning in loaded.warnings if "chmod 600" in warning]
-    assert len(loaded.warnings) - len(passwords) == 26
+    assert len(loaded.warnings) - len(passwords) == 27
 
 
 def test_the_origin_tells_the_old_name(loaded: Loaded) -> None:

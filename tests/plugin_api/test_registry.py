@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from handyrep.config.settings import ExtraCommand
 from handyrep.errors import PluginError
 from handyrep.model.answer import Outcome
 from handyrep.plugin_api.check import check_plugins
@@ -91,3 +92,26 @@ def test_the_check_says_what_is_wrong_and_what_was_meant(tmp_path: Path) -> None
     assert any("[[restart_pg_ctl]] pg_ctl_path must be a full path" in p for p in problems)
     assert any("[[fence_stopp]] is for a plugin that does not exist; did you mean fence_stop?" in w for w in warnings)
     assert len(problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "told"),
+    [
+        ((), "def run(self): pass", False),
+        (("a",), "def run(self): pass", True),
+        (("a",), "def run(self, one): pass", False),
+        (("a", "b"), "async def run(self, one, two=2): pass", False),
+        (("a", "b", "c"), "def run(self, one, two=2): pass", True),
+        (("a", "b", "c"), "def run(self, *all): pass", False),
+        (("a", "b", "c"), "run = 7", True),
+    ],
+)
+def test_parameters_that_a_plugin_does_not_take_refuse_the_start(
+    tmp_path: Path, parameters: tuple[str, ...], body: str, told: bool
+) -> None:
+    write(tmp_path, plugin(body))
+    asked = make_settings(handyrep={"master_check_method": "bad", "master_check_parameters": parameters})
+    ordered = make_settings(extra_failover_commands=(ExtraCommand(name="mail", command="bad", parameters=parameters),))
+    for settings in (asked, ordered):
+        problems, _ = check_plugins(settings, Registry(tmp_path))
+        assert any("does not take" in problem for problem in problems) is told

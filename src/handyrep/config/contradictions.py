@@ -32,6 +32,12 @@ def oddities(settings: Settings) -> Iterator[Complaint]:
         yield ("passwords",), "read_password", "is the same as admin_password: whoever may look may change everything"
     if failover.auto_failover and not replicas:
         yield ("failover",), "auto_failover", "is on, and no enabled server has the role replica"
+    if settings.handyrep.authentication_method:
+        yield (
+            ("handyrep",),
+            "authentication_method",
+            "is set, and this HandyRep has no REST interface to check users of",
+        )
     if settings.archive.archiving and not settings.archive.archive_script_method:
         yield ("archive",), "archiving", "is on, and archive_script_method is blank: HandyRep installs no archiving"
 

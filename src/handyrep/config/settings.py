@@ -56,7 +56,9 @@ class HandyrepSettings:
     plugins_dir: str = directive(local_path, "", "folder with plugins of your own")
     templates_dir: str = directive(local_path, "", "folder with templates of your own; blank: HandyRep's")
     master_check_method: str = directive(word, "one_hr_master", "plugin that tells whether this HandyRep may act")
-    master_check_parameters: tuple[str, ...] = directive(list_of(text), (), "parameters of master_check_method")
+    master_check_parameters: tuple[str, ...] = directive(
+        list_of(text), (), "what master_check_method is called with, separated by commas"
+    )
     authentication_method: str = directive(word, "", "plugin that checks who uses the REST interface")
     push_alert_method: str = directive(word, "", "plugin that tells people; blank: nobody is told")
     log_verbose: bool = directive(boolean, _OFF, "log every poll")
@@ -134,7 +136,7 @@ class FailoverSettings:
     connection_failover_method: str = directive(
         word, "", "plugin that points the connection proxies at the new master; blank: there are none"
     )
-    poll_connection_proxy: bool = directive(boolean, _OFF, "poll the connection proxies as well")
+    poll_connection_proxy: bool = directive(boolean, _ON, "poll the connection proxies as well")
     failover_cooldown: float = directive(
         seconds_between(0, 30 * 86400), 600.0, "time after a failover in which no second automatic one is made"
     )

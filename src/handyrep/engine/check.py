@@ -59,7 +59,7 @@ class Check:
         run = engine.journal.open_run()
         if run is None:
             return None
-        active = await engine.hands.use(Kind.MASTER_CHECK)
+        active = await engine.hands.may_act()
         if active.outcome is not Outcome.SUCCESS:
             return fail(f"a {run.kind.value} stands open, but this HandyRep is not the HandyRep master: {said(active)}")
         async with engine.changing(f"{run.kind.value} {run.epoch}"):
@@ -68,7 +68,7 @@ class Check:
     async def _judged(self) -> tuple[Verdict, Picture]:
         """The look from everywhere, and what the rules make of it."""
         engine = self._engine
-        active = await engine.hands.use(Kind.MASTER_CHECK)
+        active = await engine.hands.may_act()
         since = self._suspected_since if self._suspected_since is not None else engine.clock.monotonic()
         picture = await engine.observer.suspect(engine.clock.monotonic() - since)
         engine.take(picture)

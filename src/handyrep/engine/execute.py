@@ -5,14 +5,13 @@ A step that acts and gets no clear answer is UNCERTAIN. The table at the end is 
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from handyrep.config.settings import Settings
 from handyrep.decide import stages
 from handyrep.decide.assess import assess
 from handyrep.decide.candidates import choose
 from handyrep.decide.policy import Policy
-from handyrep.engine.hands import Hands, said
+from handyrep.engine.hands import Hands, numbered, said
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
 from handyrep.model.answer import Answer, Outcome
@@ -207,8 +206,7 @@ class Executor:
         command = next((c for c in self._settings.extra_failover_commands if c.name == name), None)
         if command is None:
             return fail(f"there is no command {name!r} in the configuration any more")
-        parameters: dict[str, Any] = {f"parameter{number}": value for number, value in enumerate(command.parameters, 1)}
-        return await self._hands.use(Kind.EXTRA_COMMAND, name=command.command, **parameters)
+        return await self._hands.use(Kind.EXTRA_COMMAND, name=command.command, **numbered(command.parameters))
 
     async def _release(self, run: Run, fence: str) -> Result:
         return await self._hands.use(Kind.FENCE, "release", name=fence, servername=run.old_master)

@@ -45,6 +45,11 @@ class Hands:
             kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
         )
 
+    async def may_act(self) -> Result:
+        """SUCCESS when this HandyRep is the one that may act."""
+        parameters = self._settings.handyrep.master_check_parameters
+        return await self.use(Kind.MASTER_CHECK, **numbered(parameters))
+
     async def select(self) -> tuple[tuple[str, ...], str]:
         """(replicas in the order of the selection plugin, why there are none)."""
         name = self._settings.failover.selection_method
@@ -59,6 +64,11 @@ class Hands:
             return str(getattr(server, directive))
         sections = (self._settings.failover, self._settings.handyrep, self._settings.archive)
         return next((str(getattr(section, directive)) for section in sections if hasattr(section, directive)), "")
+
+    @property
+    def polls_proxies(self) -> bool:
+        """Whether anything can and may ask the connection proxies how they are."""
+        return bool(self.configured(Kind.CONNECTION_FAILOVER)) and self._settings.failover.poll_connection_proxy
 
     def deadline_s(self, kind: Kind, method: str) -> float:
         """How long a call of this kind may take, in seconds."""
@@ -82,6 +92,11 @@ def _server_parameter(kind: Kind, method: str) -> str:
     """The name that the contract gives to the parameter which takes the server."""
     contract = KINDS[kind].method(method)
     return contract.parameters[0] if contract.parameters else "servername"
+
+
+def numbered(parameters: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of the configuration as arguments: plugins take them by position."""
+    return {f"parameter{number}": value for number, value in enumerate(parameters, 1)}
 
 
 def said(result: Result) -> str:

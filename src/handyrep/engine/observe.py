@@ -88,8 +88,8 @@ class Observer:
         return Seen()
 
     async def _polled_proxy(self, server: Server) -> Seen:
-        if not self._hands.configured(Kind.CONNECTION_FAILOVER):
-            return Seen(notes=("no connection_failover_method is configured",))
+        if not self._hands.polls_proxies:
+            return Seen(notes=("connection_failover_method is blank or poll_connection_proxy is off",))
         result = await self._hands.use(Kind.CONNECTION_FAILOVER, "poll", server=server)
         up = YES if result.outcome is Outcome.SUCCESS else NO
         return Seen(up=up, alive=up if up is YES else UNKNOWN, notes=() if up is YES else (said(result),))

@@ -1,12 +1,14 @@
 """Checks the plugins that a configuration names: they exist, fit their directive, and their options are right."""
 
 import difflib
+import inspect
 from collections.abc import Iterator
 
 from handyrep.config.settings import Settings
 from handyrep.errors import PluginError
 from handyrep.plugin_api.contract import KINDS, Kind
 from handyrep.plugin_api.options import read_options
+from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
 
 Use = tuple[str, Kind, str]
@@ -31,6 +33,22 @@ def uses(settings: Settings) -> Iterator[Use]:
         yield f"[extra_failover_commands] [[{command.name}]] command", Kind.EXTRA_COMMAND, command.command
 
 
+def _parameters(settings: Settings, where: str, kind: Kind) -> int:
+    """How many parameters the configuration gives it."""
+    if kind is Kind.MASTER_CHECK:
+        return len(settings.handyrep.master_check_parameters)
+    given = [c.parameters for c in settings.extra_failover_commands if where.endswith(f"[[{c.name}]] command")]
+    return len(given[0]) if given else 0
+
+
+def _takes(plugin: type[Plugin], count: int) -> bool:
+    run = getattr(plugin, "run", None)
+    try:
+        return run is not None and inspect.signature(run).bind(plugin, *range(count)) is not None
+    except TypeError:
+        return False
+
+
 def check_plugins(settings: Settings, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(problems, warnings), each a sentence. Any problem must stop the start."""
     problems: dict[str, None] = {}
@@ -45,6 +63,9 @@ def check_plugins(settings: Settings, registry: Registry) -> tuple[tuple[str, ..
         if plugin.kinds and kind not in plugin.kinds:
             meant = ", ".join(KINDS[k].directive for k in plugin.kinds)
             problems[f"{where} = {name}: that plugin is for {meant}"] = None
+        count = _parameters(settings, where, kind)
+        if count and not _takes(plugin, count):
+            problems[f"{where} = {name}: that plugin does not take {count} parameter{'s'[: count - 1]}"] = None
         _, wrong, odd = read_options(plugin, settings.plugins.get(name, {}))
         problems |= dict.fromkeys(wrong)
         warnings |= dict.fromkeys(odd)

@@ -69,7 +69,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
         (
             _kind(
                 Kind.MASTER_CHECK, "master_check_method", "Is this HandyRep the one that may act?",
-                Method("run", (), acts=False, text="SUCCESS: this HandyRep is the master; anything else: skip the failover check"),
+                Method("run", ("*parameters",), acts=False, text="with master_check_parameters. SUCCESS: this HandyRep is the master; anything else: skip the failover check"),
             ),
             _kind(
                 Kind.POLL, "poll_method", "Does a PostgreSQL accept connections? Contains its retries.",
