@@ -90,9 +90,12 @@ async def test_a_proxy_plugin_as_of_2014_is_enough_for_a_failover(folder: Path) 
     failover = {"connection_failover_method": "old_proxy"}
     settings = make_settings(failover=failover)
     assert check_plugins(settings, Registry(folder)) == ((), ())
-    assert check_plugin("old_proxy", Kind.CONNECTION_FAILOVER, plugins_dir=folder) == []
     known, state = hands(folder, failover=failover)
     repointed = await known.use(Kind.CONNECTION_FAILOVER, newmaster="r1")
     corrected = await known.use(Kind.CONNECTION_FAILOVER, newmaster=None)
     assert (repointed.details, corrected.details) == ("now r1", "now m1")
     assert (await Observer(known, state).poll("b1")).of("b1").up is Answer.YES
+
+
+def test_such_a_plugin_keeps_the_contract(folder: Path) -> None:
+    assert check_plugin("old_proxy", Kind.CONNECTION_FAILOVER, plugins_dir=folder) == []
