@@ -38,7 +38,10 @@ class RunAs(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A program and its arguments: never a shell line. `stdin` is fed to it. No secret may stand in `argv`."""
+    """A program and its arguments: never a shell line. `stdin` is fed to it.
+
+    No secret may stand in `argv` or `environment`: both are seen in the host's process list. Secrets go through `stdin`.
+    """
 
     argv: tuple[str, ...]
     run_as: RunAs = RunAs.LOGIN
@@ -100,9 +103,10 @@ class Databases(Protocol):
     ) -> tuple[Row, ...]:
         """Run one statement (autocommit) and return its rows, column names as keys.
 
-        `statement` uses %s for values, which are bound. It must not be built by formatting foreign text into it.
+        `statement` uses %s for values, which are bound; a per cent sign of its own is written %%. It must not be built by formatting foreign text into it.
         `fresh` opens a new connection for it instead of using the one that is held.
-        Raises DatabaseError (the server is alive and said no), NoAnswerError (no answer; effect unknown).
+        Raises DatabaseError (the server is alive and said no), NoAnswerError (no answer; effect unknown), RefusedError (it
+        cannot be sent: nothing was).
         """
         ...
 
