@@ -13,6 +13,7 @@ from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail, success
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.registry import Registry
 from tests.factories import make_cluster, make_settings
 
 Answerer = Callable[[Mapping[str, Any]], Result]
@@ -28,6 +29,7 @@ class Box:
     position: int = 1000
     timeline: int = 1
     follows: str = "m1"
+    synchronous: str = "ANY 1 (r1, r2)"
 
 
 class VirtualTime:
@@ -97,6 +99,7 @@ class FakePlugins:
 
     def __init__(self, boxes: dict[str, Box]) -> None:
         self.boxes = boxes
+        self.registry = Registry()
         self.calls: list[str] = []
         self.instead: dict[str, Answerer] = {}
         self.order: tuple[str, ...] | Result = ("r1", "r2")
@@ -134,7 +137,7 @@ class FakePlugins:
         lsn = f"0/{box.position:X}"
         return success(
             in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=False,
-            synchronous_standby_names="ANY 1 (r1, r2)" if box.master else "",
+            synchronous_standby_names=box.synchronous if box.master else "",
         )  # fmt: skip
 
     def _inspect_write(self, given: Mapping[str, Any]) -> Result:

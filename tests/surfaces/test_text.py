@@ -111,7 +111,7 @@ def conf(tmp_path: Path) -> Path:
         (["get-setting", "failover", "poll_method"], 0, "poll_isready"),
         (["poll-all"], 1, "m1"),
         (["verify-master"], 1, "no answer"),
-        (["manual-failover"], 1, "Look at it, then answer"),
+        (["manual-failover"], 1, "nothing was promoted"),
         (["start-archiving"], 1, "archive_script_method"),
         (["connection-failover"], 1, "connection_failover_method"),
         (["answer", "settled"], 0, "automation goes on"),

@@ -21,6 +21,8 @@ class Plugin:
 
     kinds: ClassVar[tuple[Kind, ...]] = ()
     """The kinds this plugin can serve as. Empty: any."""
+    needs_host: ClassVar[bool] = True
+    """Of a fence: whether its proof needs an answer from the old master's host. what_if predicts by it."""
 
     def __init__(self, call: Call, options: Mapping[str, Any]) -> None:
         self.call = call

@@ -34,6 +34,8 @@ def show(name: str, rd: RD) -> None:
         _servers(rd["servers"])
     elif name == "explain":
         _explain(rd)
+    elif name == "what_if":
+        _what_if(rd)
     elif "lines" in rd:
         for line in rd["lines"]:
             _say(f"{line['at']}  {line['text']}")
@@ -79,6 +81,20 @@ def _explain(rd: RD) -> None:
     _say(f"{run['kind']} {run['epoch']} ({run['how']}): {run['reason']}")
     for step in run["steps"]:
         _say(f"  {step['took_s'] * 1000:9.1f} ms  {step['outcome']:9} {step['step']}: {step['details']}")
+
+
+def _what_if(rd: RD) -> None:
+    if "event" not in rd:
+        return
+    _say(f"Supposed: {rd['event']}")
+    for reason in rd["because"]:
+        _say(f"  {reason}")
+    for proof in rd["proofs"]:
+        _say(f"  fence {proof['fence']}: {proof['possible']} ({proof['said']})")
+    for number, line in enumerate(rd.get("plan", ()), 1):
+        _say(f"  {number}. {line}")
+    if rd.get("candidate"):
+        _say(f"WAL that may be lost: {rd['lost_bytes']} bytes ({rd['data_proof']})")
 
 
 def _say(sentence: str) -> None:

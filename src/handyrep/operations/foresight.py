@@ -1,0 +1,114 @@
+"""what_if: the verdict and the plan for an event that did not happen, by the same rules, looked up now. Changes nothing."""
+
+from handyrep.decide import stages
+from handyrep.decide.candidates import choose
+from handyrep.decide.failover import Proof, Situation, judge
+from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
+from handyrep.engine.check import cooldown_left_s, foreseen, new_run, proofs
+from handyrep.engine.engine import Engine
+from handyrep.errors import PluginError
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result, success
+from handyrep.model.run import Run, RunKind
+from handyrep.model.verdict import Choice, Move, Verdict
+from handyrep.operations.declare import Running, operation
+
+YES, NO = Answer.YES, Answer.NO
+
+
+@operation("Information", changes=False, event='what is supposed, such as "m1 dies", "m1 host dies", "r1 unreachable"')
+async def what_if(on: Running, event: str) -> Result:
+    """What HandyRep would see, decide and do if something happened. Nothing is changed."""
+    engine = on.engine
+    master = engine.cluster.master.name if engine.cluster.master else ""
+    hypothesis = parse(event, {member.name: str(member.server.role) for member in engine.cluster.members.values()})
+    now = await engine.observer.suspect(0.0)
+    situation = await _situation(engine, hypothesis, imagine(hypothesis, now, master))
+    verdict = judge(situation)
+    told: dict[str, object] = {
+        "event": str(hypothesis),
+        "rule": verdict.rule,
+        "move": verdict.move.value,
+        "because": list(verdict.because),
+        "proofs": [{"fence": p.fence, "possible": p.possible.value, "said": p.said} for p in situation.proofs],
+    }
+    if verdict.move is Move.PROCEED:
+        told |= await _consequences(engine, hypothesis, situation, verdict, now)
+    return success(_summary(verdict, told), **told)
+
+
+async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -> Situation:
+    active = await engine.hands.may_act()
+    return Situation(
+        cluster=engine.cluster,
+        picture=picture,
+        policy=engine.policy,
+        is_active=YES if active.outcome is Outcome.SUCCESS else NO,
+        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
+        choice=await foreseen(engine, picture),
+        cooldown_left_s=cooldown_left_s(engine),
+    )
+
+
+def _supposed(engine: Engine, hypothesis: Hypothesis, proof: Proof) -> Proof:
+    """A fence that needs the master's host gives no proof once that is away, whatever it says today."""
+    master = engine.cluster.master
+    away = hypothesis.fate is not Fate.DIES and master is not None and master.name in hypothesis.names
+    if away and _needs_host(engine, proof.fence):
+        return Proof(proof.fence, NO, "the master's host would not answer, so it could not prove anything")
+    return proof
+
+
+def _needs_host(engine: Engine, fence: str) -> bool:
+    try:
+        return engine.caller.registry.load(fence).needs_host
+    except PluginError:
+        return True
+
+
+async def _consequences(
+    engine: Engine, hypothesis: Hypothesis, situation: Situation, verdict: Verdict, now: Picture
+) -> dict[str, object]:
+    """What the failover would come to: the candidate with its data proof, the loss, and the steps."""
+    fence = next(proof.fence for proof in situation.proofs if proof.possible is YES)
+    end = _readable_end(engine, hypothesis, fence, now)
+    ordered, _ = await engine.hands.select()
+    choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end)
+    run = new_run(engine, RunKind.FAILOVER, verdict.sentence)
+    return {
+        "candidate": choice.candidate or "",
+        "data_proof": choice.proof,
+        "lost_bytes": choice.lost_bytes,
+        "refused": {excluded.name: excluded.reason for excluded in choice.excluded},
+        "plan": _plan(run, choice, fence),
+    }
+
+
+def _readable_end(engine: Engine, hypothesis: Hypothesis, fence: str, now: Picture) -> Lsn | None:
+    """The end of the master's WAL if the fence could read it on its disk after the event: where it ends now."""
+    master = engine.cluster.master
+    facts = now.of(master.name).facts if master is not None else None
+    if facts is None or hypothesis.fate is not Fate.DIES or not _needs_host(engine, fence):
+        return None
+    return facts.received_lsn
+
+
+def _plan(run: Run, choice: Choice, fence: str) -> list[str]:
+    """The sentences of the steps, as far as the plan would come."""
+    lines = []
+    for stage in stages.PLANS[run.kind]:
+        subjects = (fence,) if stage is stages.FENCE else stages.subjects(stage, run)
+        others = [subject for subject in subjects if subject != choice.candidate]
+        named = [stage.sentence.format(subject=s, old=run.old_master, new=choice.candidate or "nobody") for s in others]
+        lines += named
+        if stage is stages.CHOOSE and choice.candidate is None:
+            return [*lines, "no replica may take over then: give up, and put the old master back as it was"]
+    return lines
+
+
+def _summary(verdict: Verdict, told: dict[str, object]) -> str:
+    if verdict.move is not Move.PROCEED or told.get("candidate"):
+        return verdict.sentence
+    return f"{verdict.sentence} But it would be given up then: {told.get('refused')}"
