@@ -8,7 +8,8 @@ from handyrep.plugin_api.contract import KINDS, Kind
 from handyrep.plugin_api.registry import Registry
 from handyrep.plugin_api.testing import check_plugin
 
-OPTIONS: Mapping[str, Mapping[str, str]] = {
+OPTIONS: Mapping[str, Mapping[str, str | tuple[str, ...]]] = {
+    "fence_command": {"off_command": ("power", "off", "{name}"), "status_command": ("power", "status", "{name}")},
     "multi_pgbouncer": {"database_list": "app"},
     "pgbouncer_failover": {"database_list": "app"},
     "restart_service": {"service_name": "postgresql@15-main"},
