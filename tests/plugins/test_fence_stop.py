@@ -277,6 +277,15 @@ async def test_a_server_into_which_it_may_not_look_is_no_proof(m1: Node) -> None
     assert_fenced(m1, await fence(m1))
 
 
+@pytest.mark.root
+async def test_one_that_names_another_data_directory_hinders_nothing(house: Estate, m1: Node) -> None:
+    other = house.master("m3")
+    other.stop()
+    with of_another_group(other):
+        assert_fenced(m1, await fence(m1))
+        assert other.sql("select 1")
+
+
 @pytest.mark.parametrize("pgdata", ["/nowhere", "/proc", "/etc"])
 async def test_what_is_no_data_directory_proves_nothing(m1: Node, pgdata: str) -> None:
     done = await fence(m1, changes={"pgdata": pgdata, "restart_method": "failplugin"})

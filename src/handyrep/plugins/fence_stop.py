@@ -15,7 +15,7 @@ from handyrep.ports import Ran
 
 # Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
 # symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The kernel shows it to the same user
-# and group only, so a PostgreSQL of the same user that may not be looked into is no proof. The shared memory segment that
+# and group only: a PostgreSQL of the same user that may not be looked into is no proof, unless its -D names another one. The shared memory segment that
 # postmaster.pid names is the test that PostgreSQL itself makes before it starts.
 _HOLDERS = r"""
 data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
@@ -31,17 +31,24 @@ holders() {
         case $command in *postgres*|*postmaster*) echo "$process";; esac
     done
 }
+folder_of() { tr '\0' '\n' 2>/dev/null < "/proc/$1/cmdline" | sed -n '/^-D$/{n;p;q;}'; }
+elsewhere() {
+    folder=$(folder_of "$1")
+    [ -n "$folder" ] || folder=$(folder_of "$2")
+    case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
+}
 hidden() {
     owner=$(stat -c %u -- "$data")
     for process in /proc/[0-9]*; do
         read -r command 2>/dev/null < "$process/comm" || continue
         case $command in *postgres*|*postmaster*) ;; *) continue;; esac
         stat -L -c %i "$process/cwd" >/dev/null 2>&1 && continue
-        state= user=
+        state= user= parent=
         while read -r key value rest; do
-            case $key in State:) state=$value;; Uid:) user=$value;; esac
+            case $key in State:) state=$value;; Uid:) user=$value;; PPid:) parent=$value;; esac
         done 2>/dev/null < "$process/status"
-        [ "$user" = "$owner" ] && [ "$state" != Z ] && echo "${process#/proc/}"
+        [ "$user" = "$owner" ] && [ "$state" != Z ] || continue
+        elsewhere "${process#/proc/}" "$parent" || echo "${process#/proc/}"
     done
 }
 attached() {
