@@ -57,6 +57,13 @@ def test_a_newer_timeline_beats_a_larger_position() -> None:
     assert "it is on timeline 1, another replica on 2" in choice.excluded[0].reason
 
 
+def test_one_that_never_followed_the_present_master_is_taken_out_though_it_is_ahead() -> None:
+    known = make_cluster(system_identifier="1", timeline=2)
+    choice = choose(["r1"], known, picture(r1=facts(900, 1)), POLICY, last_lsn=Lsn(500))
+    assert choice.candidate is None
+    assert choice.excluded[0].reason == "it is on timeline 1, the master was on 2"
+
+
 def test_strangers_masters_and_the_unseen_are_taken_out() -> None:
     servers = [make_server("m1", "master"), *(make_server(name) for name in ("r1", "r2", "r3", "r4"))]
     known = make_cluster(*servers, make_server("off", enabled=False), system_identifier="1")

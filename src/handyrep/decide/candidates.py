@@ -69,6 +69,8 @@ def _unfit(
         return "it is not in recovery: it is a master already"
     if not _is_ours(facts, cluster):
         return f"it belongs to another cluster (system identifier {facts.system_identifier})"
+    if facts.timeline < cluster.timeline:
+        return f"it is on timeline {facts.timeline}, the master was on {cluster.timeline}"
     return _behind(facts, facts if best is None else best, slack_bytes)
 
 

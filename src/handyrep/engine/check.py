@@ -7,6 +7,7 @@ from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.policy import Policy
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
+from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
@@ -27,6 +28,7 @@ class Check:
         self._suspected_since: float | None = None
         self._restarts_tried = 0
         self._told = ""
+        self._epoch = 0
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -34,6 +36,7 @@ class Check:
         resumed = await self._resumed()
         if resumed is not None:
             return resumed
+        self._epoch = engine.journal.last_epoch()
         began = engine.clock.monotonic()
         picture = await self._look(verify=verify)
         master = engine.cluster.master
@@ -54,7 +57,7 @@ class Check:
         return picture
 
     async def _resumed(self) -> Result | None:
-        """A run that stands open comes before anything else."""
+        """A run that stands open comes before anything else. It is read again once nobody else can lead it."""
         engine = self._engine
         run = engine.journal.open_run()
         if run is None:
@@ -63,7 +66,8 @@ class Check:
         if active.outcome is not Outcome.SUCCESS:
             return fail(f"a {run.kind.value} stands open, but this HandyRep is not the HandyRep master: {said(active)}")
         async with engine.changing(f"{run.kind.value} {run.epoch}"):
-            return await engine.conductor.lead(run)
+            run = engine.journal.open_run()
+            return None if run is None else await engine.conductor.lead(run)
 
     async def _judged(self) -> tuple[Verdict, Picture]:
         """The look from everywhere, and what the rules make of it."""
@@ -97,12 +101,18 @@ class Check:
     async def _fail_over(self, verdict: Verdict, picture: Picture) -> Result:
         engine = self._engine
         async with engine.changing("an automatic failover"):
+            self._not_overtaken()
             run = new_run(engine, RunKind.FAILOVER, f"{verdict.rule}: {verdict.sentence}")
             seen = picture.of(run.old_master)
             run = dataclasses.replace(run, was_running=seen.running is YES)
             result = await engine.conductor.begin(run)
         self._calm()
         return result
+
+    def _not_overtaken(self) -> None:
+        """Raises BusyError when somebody began a failover since this check began to look: its verdict is of another day."""
+        if self._engine.journal.last_epoch() != self._epoch:
+            raise BusyError("a failover was begun meanwhile", remedy="The next check looks anew.")
 
     async def _restart_in_place(self, verdict: Verdict) -> Result:
         engine = self._engine
@@ -111,6 +121,7 @@ class Check:
         if master is None:
             return fail(verdict.sentence)
         async with engine.changing("a restart of the master in place"):
+            self._not_overtaken()
             result = await engine.hands.use(Kind.RESTART, server=master.server, runmode="start")
         engine.events.record("restart", f"{master.name} was started in place: {result.outcome.value.lower()}", {})
         return result

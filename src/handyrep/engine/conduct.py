@@ -9,7 +9,7 @@ from handyrep.decide import progress, stages
 from handyrep.engine.execute import Executor
 from handyrep.engine.journal import Journal
 from handyrep.engine.state import State
-from handyrep.errors import HandyRepError
+from handyrep.errors import HandyRepError, RefusedError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.run import Ended, Run, Step
@@ -30,7 +30,13 @@ class Conductor:
         self._clock = clock
 
     async def begin(self, run: Run) -> Result:
-        """Open the run in the journal and lead it. Raises StateError when it cannot be written down: nothing was done."""
+        """Open the run in the journal and lead it.
+
+        Raises StateError when it cannot be written down, RefusedError while another one stands open: nothing was done.
+        """
+        standing = self._journal.open_run()
+        if standing is not None:
+            raise RefusedError(f"{standing.kind.value} {standing.epoch} stands open")
         self._journal.open(run)
         self._events.record("begin", f"{run.kind.value} {run.epoch} begins: {run.reason}", {"epoch": run.epoch})
         return await self.lead(run)

@@ -83,13 +83,18 @@ def policy_from(settings: Settings) -> Policy:
 
 
 def _remembered(cluster: Cluster, picture: Picture) -> Cluster:
-    """The system identifier once, and the list of synchronous replicas as long as the master tells it."""
+    """The system identifier once, and the list of synchronous replicas and the timeline as long as the master tells them."""
     master = cluster.master
     facts = picture.of(master.name).facts if master is not None else None
-    if facts is None or facts.in_recovery:
+    if (
+        facts is None
+        or facts.in_recovery
+        or facts.system_identifier != (cluster.system_identifier or facts.system_identifier)
+    ):
         return cluster
     return dataclasses.replace(
         cluster,
         system_identifier=cluster.system_identifier or facts.system_identifier,
         synchronous_standby_names=facts.synchronous_standby_names,
+        timeline=max(cluster.timeline, facts.timeline),
     )

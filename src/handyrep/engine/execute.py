@@ -145,15 +145,18 @@ class Executor:
         return await self._hands.use(Kind.PROMOTION, server=self._server(run.new_master))
 
     async def _confirm(self, run: Run, _: str) -> Result:
+        told: dict[str, object] = {}
+
         async def writes() -> bool:
             facts = await self._observer.facts(run.new_master)
             if facts is None or facts.in_recovery:
                 return False
+            told.update(timeline=facts.timeline, synchronous_standby_names=facts.synchronous_standby_names)
             written = await self._hands.use(Kind.INSPECT, "write", server=self._server(run.new_master))
             return written.outcome is Outcome.SUCCESS
 
         if await self._until(writes, _CONFIRM_FOR_S):
-            return success(f"{run.new_master} takes writes")
+            return success(f"{run.new_master} takes writes", **told)
         return uncertain(f"{run.new_master} was ordered to become the master and does not take writes yet")
 
     async def _record(self, run: Run, _: str) -> Result:
@@ -165,7 +168,15 @@ class Executor:
         cluster = cluster.with_member(
             dataclasses.replace(new, server=dataclasses.replace(new.server, role=Role.MASTER))
         )
-        cluster = dataclasses.replace(cluster, epoch=run.epoch, failed_over_at=self._clock.now())
+        confirmed = run.last(Step(stages.CONFIRM.id))
+        told = confirmed.extra if confirmed is not None else {}
+        cluster = dataclasses.replace(
+            cluster,
+            epoch=run.epoch,
+            failed_over_at=self._clock.now(),
+            timeline=max(cluster.timeline, int(told.get("timeline", 0))),
+            synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
+        )
         self._state.update(cluster)
         return success(f"{run.new_master} is the master in epoch {run.epoch}")
 

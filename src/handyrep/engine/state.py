@@ -74,6 +74,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "epoch": cluster.epoch,
         "system_identifier": cluster.system_identifier,
         "synchronous_standby_names": cluster.synchronous_standby_names,
+        "timeline": cluster.timeline,
         "failed_over_at": cluster.failed_over_at.isoformat() if cluster.failed_over_at else None,
         "frozen": cluster.frozen,
         "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
@@ -100,6 +101,7 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             epoch=int(content["epoch"]),
             system_identifier=str(content["system_identifier"]),
             synchronous_standby_names=str(content["synchronous_standby_names"]),
+            timeline=int(content.get("timeline", 0)),
             failed_over_at=_when(content["failed_over_at"]),
             frozen=str(content["frozen"]),
         )

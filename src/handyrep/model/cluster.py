@@ -31,7 +31,8 @@ class Cluster:
     """All members by name, with what must be remembered while the master cannot be asked.
 
     `epoch` counts failovers and switchovers and only grows. `system_identifier` ('' until first read) tells our servers from
-    strangers. `synchronous_standby_names` is what the master last said. `failed_over_at`: when the last failover ended.
+    strangers. `synchronous_standby_names` is what the present master last said. `timeline` is the highest one that a master of
+    ours was on: a replica that is still on a lower one lacks history. `failed_over_at`: when the last failover ended.
     `frozen`: why automation stands still until a person decides; '' when it does not.
     """
 
@@ -41,6 +42,7 @@ class Cluster:
     epoch: int = 0
     system_identifier: str = ""
     synchronous_standby_names: str = ""
+    timeline: int = 0
     failed_over_at: dt.datetime | None = None
     frozen: str = ""
 
