@@ -101,6 +101,23 @@ def test_enough_read_replicas_prove_that_nothing_acknowledged_is_lost() -> None:
     assert "R 2 + k 1 > N 2" in both.proof
 
 
+def test_what_may_be_lost_is_for_asynchronous_clusters_only() -> None:
+    seen = picture(r1=facts(500), r2=None)
+    lacking = choose(["r1"], cluster("ANY 1 (r1, r2)"), seen, POLICY, last_lsn=Lsn(501))
+    assert lacking.candidate is None
+    assert (
+        "1 bytes of the old master's WAL (the master was synchronous: none may be lost)" in lacking.excluded[0].reason
+    )
+    assert choose(["r1"], cluster("ANY 1 (r1, r2)"), seen, POLICY, last_lsn=Lsn(500)).candidate == "r1"
+    assert choose(["r1"], cluster(""), seen, POLICY, last_lsn=Lsn(501)).candidate == "r1"
+
+
+def test_a_synchronous_candidate_of_a_switchover_may_be_behind_while_the_master_still_writes() -> None:
+    seen = picture(r1=facts(500), r2=None)
+    choice = choose(["r1"], cluster("ANY 1 (r1, r2)"), seen, POLICY, last_lsn=Lsn(501), slack_bytes=1)
+    assert choice.candidate == "r1"
+
+
 def test_one_read_replica_of_two_is_not_enough() -> None:
     choice = choose(["r1"], cluster("ANY 1 (r1, r2)"), picture(r1=facts(500), r2=None), POLICY, last_lsn=None)
     assert choice.candidate is None

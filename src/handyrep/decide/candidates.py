@@ -3,10 +3,10 @@
 The order is the selection plugin's. Of those that are left, the first one is taken.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from handyrep.decide.policy import Policy
-from handyrep.decide.quorum import parse_sync_list
+from handyrep.decide.quorum import SyncList, parse_sync_list
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts
@@ -27,7 +27,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
 
     `last_lsn`: the old master's end of WAL as read on its disk, None when it was not. Without a proof that nothing is
-    lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes.
+    lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes; none where the master was synchronous.
     `slack_bytes`: so far behind is not held against a candidate while the master still writes: the end of its WAL is waited for later.
     """
     facts = {name: picture.of(name).facts for name in _all_replicas(cluster)}
@@ -40,7 +40,10 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     fit = [name for name in considered if not reasons[name]]
     if not fit:
         return Choice(None, excluded)
-    return _with_data_proof(fit[0], excluded, facts, cluster, policy, last_lsn)
+    promise = parse_sync_list(cluster.synchronous_standby_names)
+    allowed_bytes = policy.max_lost_wal_bytes if promise is None else slack_bytes
+    ours = {name: seen for name, seen in facts.items() if seen is not None and _is_ours(seen, cluster)}
+    return _with_data_proof(fit[0], excluded, ours, promise, allowed_bytes, last_lsn)
 
 
 def _all_replicas(cluster: Cluster) -> tuple[str, ...]:
@@ -84,26 +87,25 @@ def _behind(facts: PostgresFacts, best: PostgresFacts, slack_bytes: int) -> str:
 def _with_data_proof(
     name: str,
     excluded: tuple[Excluded, ...],
-    facts: dict[str, PostgresFacts | None],
-    cluster: Cluster,
-    policy: Policy,
+    read: Mapping[str, PostgresFacts],
+    promise: SyncList | None,
+    allowed_bytes: int,
     last_lsn: Lsn | None,
 ) -> Choice:
-    candidate = facts[name]
-    received = candidate.received_lsn if candidate is not None else Lsn(0)
-    read = frozenset(other for other, seen in facts.items() if seen is not None and _is_ours(seen, cluster))
-    promise = parse_sync_list(cluster.synchronous_standby_names)
-    if promise is not None and promise.is_readable_from(read):
-        counted = f"R {len(read & set(promise.names))} + k {promise.needed} > N {len(promise.names)}"
+    received = read[name].received_lsn
+    if promise is not None and promise.is_readable_from(frozenset(read)):
+        counted = f"R {len(set(read) & set(promise.names))} + k {promise.needed} > N {len(promise.names)}"
         return Choice(name, excluded, 0, f"every acknowledged commit is on a replica that was read: {counted}")
     if last_lsn is None:
         return _refused(name, excluded, "how much WAL would be lost is not known: the old master's disk was not read")
     lost_bytes = max(last_lsn - received, 0)
-    if lost_bytes > policy.max_lost_wal_bytes:
-        limit = policy.max_lost_wal_bytes
-        return _refused(
-            name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL (max_lost_wal allows {limit})"
+    if lost_bytes > allowed_bytes:
+        rule = (
+            f"max_lost_wal allows {allowed_bytes}"
+            if promise is None
+            else "the master was synchronous: none may be lost"
         )
+        return _refused(name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL ({rule})")
     said = f"the old master's WAL ends at {last_lsn} and {name} has it to {received}"
     return Choice(name, excluded, lost_bytes, said)
 
