@@ -1,13 +1,17 @@
 """Free ports on loopback."""
 
 import contextlib
+import itertools
+import os
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 
 import pytest
 
 _WAIT_S = 20.0
+_FIRST, _LAST = 20000, 32000
 
 
 def program(name: str) -> str:
@@ -18,13 +22,25 @@ def program(name: str) -> str:
     return found
 
 
+def _ours() -> Iterator[int]:
+    """Below the ports that clients get from the kernel, and not those of another worker of the same run."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    width = (_LAST - _FIRST) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    begin = os.getpid() * 37 % width
+    for number in itertools.count(begin):
+        yield _FIRST + worker * width + number % width
+
+
+_PORTS = _ours()
+
+
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """A port that nobody uses now, and nobody is given until thousands of others were."""
+    for port in itertools.islice(_PORTS, _LAST - _FIRST):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_for(port: int) -> None:
