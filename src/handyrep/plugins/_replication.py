@@ -12,6 +12,9 @@ from handyrep.errors import RefusedError
 if TYPE_CHECKING:
     from handyrep.plugins.handyrepplugin import handyrepplugin
 
+STARVED = "handyrep.starved"
+"""The file in pgdata that keeps the primary_conninfo of a replica which fence_starve told to receive from nobody."""
+
 
 def conninfo(plugin: "handyrepplugin", replica: str, master: str) -> str:
     """primary_conninfo with which `replica` receives from `master`. May hold a password: never log it. Raises RefusedError."""
@@ -94,6 +97,7 @@ data=$1 file=$2
     + """
 : > "$data/standby.signal"
 [ ! -e "$data/handyrep.fenced" ] || rm -f "$data/handyrep.cloning" "$data/handyrep.fenced"
+rm -f "$data/handyrep.starved"
 sync "$data" 2>/dev/null || sync
 """
 )

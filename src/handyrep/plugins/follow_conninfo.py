@@ -5,11 +5,12 @@ from psycopg import sql
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugins._replication import WRITE_FOLLOWING, conf_line, conninfo
+from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login
 
 _STATE = "select pg_is_in_recovery() as in_recovery"
+_STARVED = f"select (pg_stat_file('{STARVED}', true)).size is not null as starved"
 
 
 class follow_conninfo(handyrepplugin):
@@ -17,6 +18,7 @@ class follow_conninfo(handyrepplugin):
 
     Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, these lines of
     that file are replaced instead. primary_slot_name is emptied: a slot is the old master's, and a missing one would end replication.
+    What fence_starve kept in pgdata is deleted.
     Touches on the server: postgresql.auto.conf in pgdata (or replica_conf). Its application_name becomes the server's name.
     Needs: PostgreSQL 13 or newer (the setting is taken up without a restart); a login for postgres_superuser; replication_user must be
     able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
@@ -61,7 +63,22 @@ class follow_conninfo(handyrepplugin):
             for setting, value in settings.items():
                 await self._set(servername, setting, value)
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
-        return self.success(f"{servername} was told to receive from {newmaster}")
+        left = await self._left_of_starving(servername)
+        return self.success(f"{servername} was told to receive from {newmaster}{left}")
+
+    async def _left_of_starving(self, servername: str) -> str:
+        """Take away what fence_starve kept: it is of the old master. What stays there does no harm, and is told."""
+        file = f"{self.server(servername).pgdata}/{STARVED}"
+        try:
+            rows = await self.query(servername, _STARVED, login=Login.SUPERUSER)
+            if not rows or rows[0].get("starved") is not True:
+                return ""
+            removed = (await self.run_as_postgres(servername, "rm", "-f", file)).exit_status == 0
+        except DatabaseError:
+            return ""  # who may not look for it has not starved it either
+        except NoAnswerError:
+            removed = False
+        return "" if removed else f"; if {file} is there, it may be deleted"
 
     async def _set(self, servername: str, setting: str, value: str) -> None:
         statement = sql.SQL("alter system set {} = {}").format(sql.Identifier(setting), sql.Literal(value))

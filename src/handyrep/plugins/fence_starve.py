@@ -1,0 +1,202 @@
+"""fence_starve: takes the replicas whose confirmation it needs from the old master, in a strictly synchronous cluster."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from handyrep.decide.quorum import parse_sync_list
+from handyrep.directives import seconds_between
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result
+from handyrep.model.server import Server
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.options import option
+from handyrep.plugins import _starving
+from handyrep.plugins._at_once import on_each, together
+from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
+
+_LOOK_SHARE, _STARVE_SHARE = 0.2, 0.5
+"""Of the time that is left: what was changed must be put back in what then remains."""
+_OWN_END = 0.9
+"""A replica is given up a little before its time is over, so that it can be said why."""
+_LOOK_EVERY_S = 0.05
+_CALM_LOOKS = 3
+"""A replica hears of the new setting a little later than the session that asks; until then it might begin to receive once more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Promise:
+    """Each commit waits for `needed` of the servers `names`, so without `must_go` of them there is no commit."""
+
+    text: str
+    needed: int
+    names: frozenset[str]
+
+    @property
+    def must_go(self) -> int:
+        return len(self.names) - self.needed + 1
+
+    def is_broken_without(self, gone: Iterable[str]) -> bool:
+        return len(self.names & set(gone)) >= self.must_go
+
+
+class fence_starve(handyrepplugin):
+    """Lets the replicas stop receiving, so that the old master gets no confirmation and acknowledges no commit; it is not touched.
+
+    Does: on every enabled replica that answers: keeps primary_conninfo in handyrep.starved, ALTER SYSTEM SET primary_conninfo = '', a
+    reload; looks until no receiver is there. Proof: of N replicas named in synchronous_standby_names, k of which must confirm, at
+    least N-k+1 said themselves that they receive nothing. Without it all is put back. The list is the one that the recorded master
+    told when it was last looked at: ANY k (…), FIRST k (…) or plain names, all of them servers of HandyRep, no *. release() puts back.
+    What it does not stop: commits that do not wait (synchronous_commit = local or off, which any role may set); a waiting commit that
+    is cancelled, or whose master restarts, and is seen there; a list that was changed on the master since; another program that
+    receives under a listed name (pg_receivewal, a subscription, a second replica); reads, which grow stale. Clients still reach the
+    old master: unlike fence_stop and fence_command it does not end that, so name it after them. A switchover cannot use it.
+    Touches on the server: nothing on the master. On the replicas primary_conninfo in postgresql.auto.conf, and handyrep.starved in
+    pgdata, which may hold a password, for its owner alone; release() and the next follow take it away. On the replica that is
+    promoted the empty setting and the file mean nothing, and stay until it is made a replica again.
+    Needs: PostgreSQL 13 or newer; a login for postgres_superuser, and SSH, on the replicas; their application_name is their server's
+    name. A replica with replica_conf, or with allow_alter_system off, is left alone and does not count.
+    Safe to repeat?: yes.
+    When it cannot tell: it is no proof. A replica that is not reached or not heard of in time does not count, nor one that goes on
+    receiving: while its replay is paused, delayed or far behind, PostgreSQL does not stop it. FAIL; UNCERTAIN if not all was put back.
+    Options: patience.
+    """
+
+    kinds = (Kind.FENCE,)
+    patience = option(
+        seconds_between(0.1, 600.0), 5.0, "how long a replica may take to answer, and then to stop receiving"
+    )
+
+    async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
+        """SUCCESS with `proof`, and in `positions` how far each replica has received."""
+        promise, ready, why = await self._possible(servername)
+        if promise is None:
+            return self.fail(f"nothing is proven and nothing was done: {why}", untouched=True)
+        self.memory[servername] = tuple(server.name for server in ready)
+        limit_s = min(self.patience, self.call.left_s() * _STARVE_SHARE)
+        end = self.call.world.clock.monotonic() + limit_s * _OWN_END
+        said = await on_each(ready, lambda server: self._starved(server, end), limit_s=limit_s, acts=True)
+        gone = {name: dict(one.extra) for name, one in said.items() if one.outcome is Outcome.SUCCESS}
+        if promise.is_broken_without(gone):
+            proof = f"{_listed(promise.names & set(gone))} receive nothing any more, and {promise.text!r} lets no commit end without"
+            return self.success(f"{proof}{_not_counted(said)}", proof=proof, positions=gone)
+        back = await self._put_back(ready)
+        told = (
+            f"nothing is proven: {promise.must_go} of {_listed(promise.names)} must receive nothing{_not_counted(said)}"
+        )
+        if back.outcome is Outcome.SUCCESS:
+            return self.fail(f"{told}; all was put back")
+        return self.uncertain(f"{told}; not all was put back: {back.details}")
+
+    async def release(self, servername: str) -> Result:
+        """Let the replicas receive as before. One that was not told to stop is not waited for, if that is known."""
+        told = self.memory.get(servername)
+        return await self._put_back(s for s in self._others(servername) if told is None or s.name in told)
+
+    async def test(self, servername: str | None = None) -> Result:
+        """FAIL when a proof could not be had now. Changes nothing."""
+        promise, _, why = await self._possible(servername or self.master().name)
+        if promise is None:
+            return self.fail(why)
+        return self.success(f"{promise.must_go} of {_listed(promise.names)} can be told to receive nothing")
+
+    def _others(self, servername: str) -> tuple[Server, ...]:
+        return tuple(s for s in self.cluster.servers if s.enabled and s.is_postgres and s.name != servername)
+
+    async def _possible(self, servername: str) -> tuple[_Promise | None, tuple[Server, ...], str]:
+        """(what is to be broken, the replicas that can be told, '') or (None, (), why there is no proof to be had). Looks only."""
+        promise, why = self._promise(servername)
+        if promise is None:
+            return None, (), why
+        others = self._others(servername)
+        said = await on_each(
+            others, self._ready, limit_s=min(self.patience, self.call.left_s() * _LOOK_SHARE), acts=False
+        )
+        ready = {name: one for name, one in said.items() if one.outcome is Outcome.SUCCESS}
+        names = {
+            name: str(one.extra["calls_itself"]).lower() for name, one in said.items() if "calls_itself" in one.extra
+        }
+        listed = {name.lower() for name in promise.names}
+        false = [name for name, own in names.items() if own in listed and own != name.lower()]
+        if false:
+            return None, (), f"{_listed(false)} would confirm to the master under the name of another server"
+        true = [name for name in ready if names[name] in ("", name.lower())]
+        if not promise.is_broken_without(true):
+            strangers = "".join(f"; {n} calls itself {names[n]}" for n in ready if n not in true)
+            short = (
+                f"{promise.must_go} of {_listed(promise.names)} would have to stop receiving, and {_listed(true)} can"
+            )
+            return None, (), f"{short}{_not_counted(said)}{strangers}"
+        return promise, tuple(server for server in others if server.name in ready), ""
+
+    def _promise(self, servername: str) -> tuple[_Promise | None, str]:
+        master, text = self.cluster.master, self.cluster.synchronous_standby_names
+        if master is None or master.name != servername:
+            return None, f"{servername} is not the recorded master, so what its commits wait for is not known"
+        promise = parse_sync_list(text)
+        if promise is None:
+            return (
+                None,
+                f"the last known synchronous_standby_names of {servername} is {text!r}: no commit must wait for replicas by name",
+            )
+        names = [
+            [s.name for s in self.cluster.servers if s.is_postgres and s.name.lower() == n.lower()]
+            for n in promise.names
+        ]
+        if any(len(found) != 1 for found in names):
+            strange = [name for name, found in zip(promise.names, names, strict=True) if len(found) != 1]
+            return None, f"{_listed(strange)} in {text!r} is not the name of one server that HandyRep knows"
+        known = frozenset(found[0] for found in names)
+        if len(known) < len(promise.names):
+            return None, f"{text!r} names a server twice"
+        return _Promise(text, promise.needed, known), ""
+
+    async def _ready(self, server: Server) -> Result:
+        """SUCCESS when it can be told to stop receiving; `calls_itself` as far as it says."""
+        seen = await _starving.look(self, server.name)
+        name = {"calls_itself": seen.calls_itself}
+        if not seen.in_recovery:
+            return self.fail("it is not in recovery")
+        if server.replica_conf:
+            return self.fail("its replication settings stand in replica_conf", **name)
+        if not seen.can_be_told:
+            return self.fail("allow_alter_system is off", **name)
+        ran = await self.run_as_postgres(server.name, "test", "-w", server.pgdata)
+        if ran.exit_status != 0:
+            return self.fail(f"{server.pgdata} cannot be written: {last_words(ran)}", **name)
+        return self.success(**name)
+
+    async def _starved(self, server: Server, end: float) -> Result:
+        """SUCCESS once it receives nothing and will not again."""
+        hindered = await _starving.starve(self, server)
+        if hindered:
+            return self.fail(hindered)
+        clock, calm = self.call.world.clock, 0
+        while clock.monotonic() < end:
+            seen = await _starving.look(self, server.name)
+            calm = calm + 1 if seen.starved else 0
+            if calm == _CALM_LOOKS:
+                return self.success(lsn=seen.lsn, timeline=seen.timeline)
+            await clock.sleep(_LOOK_EVERY_S)
+        return self.fail("it was told to receive nothing, and goes on receiving")
+
+    async def _put_back(self, servers: Iterable[Server]) -> Result:
+        said = await on_each(servers, self._fed, limit_s=self.call.left_s(), acts=True)
+        return together(said, "receive as before")
+
+    async def _fed(self, server: Server) -> Result:
+        clock = self.call.world.clock
+        end = clock.monotonic() + self.call.left_s() * _STARVE_SHARE
+        while not await _starving.feed(self, server):
+            if clock.monotonic() >= end:
+                return self.uncertain("its primary_conninfo is not in force again")
+            await clock.sleep(_LOOK_EVERY_S)
+        return self.success()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _not_counted(said: Mapping[str, Result]) -> str:
+    """Why each of the rest does not count."""
+    return "".join(f"; {name}: {one.details}" for name, one in said.items() if one.outcome is not Outcome.SUCCESS)
