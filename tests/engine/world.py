@@ -214,6 +214,14 @@ class Imagined:
         self.engine = self._engine(self.engine.cluster)
         self.check = Check(self.engine)
 
+    def seen_by(self, given: Mapping[str, Any], witness: str) -> Result:
+        """Who sees the master: only this one."""
+        return success() if given["servername"] == witness else fail("silent", no=True)
+
+    def killed(self, _: Mapping[str, Any]) -> Result:
+        """HandyRep is killed in the middle of that."""
+        raise KeyboardInterrupt
+
     async def look(self, times: int = 1) -> Result:
         """So many checks; the last one's result."""
         result = await self.check.run(verify=True)

@@ -59,6 +59,26 @@ async def test_b1_a_host_without_power_is_refused_until_it_can_be_proven_stopped
         assert not cluster.in_recovery(new)
 
 
+async def test_b1_a_host_without_power_is_failed_over_on_a_persons_word(lab: Lab, watch: Watch) -> None:
+    cluster = await asyncio.to_thread(lab.cluster, 16)
+    old = cluster.names[0]
+    async with watch(cluster) as handyrep:
+        await handyrep.healthy()
+        async with Writer(cluster) as writer:
+            await asyncio.to_thread(writer.wait_for, 50)
+            await asyncio.to_thread(faults.power_off, cluster, old)
+            await handyrep.until(lambda: handyrep.rule == "F16", "a refusal for want of a proof")
+            assert "handyrep confirmed-failover" in handyrep.said
+            told = await handyrep.call("what_if", event=f"{cluster.names[1]} dies")
+            assert told["rule"] == "F16"
+            done = await handyrep.call(
+                "confirmed_failover", cluster=handyrep.on.engine.cluster.name, reason="the switch says off"
+            )
+            assert done["result"] == "SUCCESS", done
+        assert writer.lost(handyrep.master) == set()
+    assert not cluster.in_recovery(done["new_master"])
+
+
 async def test_a3_a_hung_postmaster_is_fenced_by_force_and_failed_over(lab: Lab, watch: Watch) -> None:
     cluster = await asyncio.to_thread(lab.cluster, 15)
     old = cluster.names[0]

@@ -43,7 +43,8 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     promise = parse_sync_list(cluster.synchronous_standby_names)
     allowed_bytes = policy.max_lost_wal_bytes if promise is None else slack_bytes
     ours = {name: seen for name, seen in facts.items() if seen is not None and _is_ours(seen, cluster)}
-    return _with_data_proof(fit[0], excluded, ours, promise, allowed_bytes, last_lsn)
+    choice = _with_data_proof(fit[0], excluded, ours, promise, allowed_bytes, last_lsn)
+    return _accepted(choice, fit[0]) if policy.loss_accepted else choice
 
 
 def _all_replicas(cluster: Cluster) -> tuple[str, ...]:
@@ -108,6 +109,13 @@ def _with_data_proof(
         return _refused(name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL ({rule})")
     said = f"the old master's WAL ends at {last_lsn} and {name} has it to {received}"
     return Choice(name, excluded, lost_bytes, said)
+
+
+def _accepted(choice: Choice, name: str) -> Choice:
+    if choice.candidate is not None:
+        return choice
+    *others, loss = choice.excluded
+    return Choice(name, tuple(others), None, f"a person accepted it although {loss.reason}")
 
 
 def _refused(name: str, excluded: tuple[Excluded, ...], reason: str) -> Choice:

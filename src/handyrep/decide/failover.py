@@ -132,7 +132,7 @@ RULES: tuple[Rule, ...] = (
     Rule("F15", lambda s: s.choice.candidate is None, Move.REFUSE,
          "{master} is gone, but no replica may take over: {excluded}."),
     Rule("F16", _no_proof_in_sight, Move.REFUSE,
-         "{master} is gone, but nothing proves that it can acknowledge no commit any more, so promoting could fork the data: {proofs}."),
+         "{master} is gone, but nothing proves that it can acknowledge no commit any more, so promoting could fork the data: {proofs}. If you made sure yourself that it is off and stays off: handyrep confirmed-failover"),
     Rule("F17", lambda _: True, Move.PROCEED,
          "{master} is gone, nobody sees it, {proof} can prove it fenced, and {candidate} can take over: fail over."),
 )  # fmt: skip

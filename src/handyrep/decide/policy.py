@@ -9,6 +9,7 @@ class Policy:
 
     `max_lost_wal_bytes`: an asynchronous failover that may lose more is refused. `witness_age_s`: a replica that heard from the
     master within this time is a sign of life.
+    `loss_accepted`: a person takes, for one failover, a loss that is larger or cannot be bounded.
     """
 
     auto_failover: bool = False
@@ -16,3 +17,4 @@ class Policy:
     remaster: bool = True
     failover_cooldown_s: float = 600.0
     max_lost_wal_bytes: int = 16 * 1024 * 1024
+    loss_accepted: bool = False

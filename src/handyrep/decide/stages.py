@@ -53,10 +53,14 @@ UNDO = (RELEASE, START)
 BY_ID = {stage.id: stage for stage in (*FAILOVER, *SWITCHOVER, *UNDO)}
 
 
+CONFIRMATION = "confirmation"
+"""Stands among the fences for a person's word. It is the last one asked for: what a plugin proves is better."""
+
+
 def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
     """What the stage is done to, in order; ('',) for a stage that is done once, () for one that is not done."""
     if stage is FENCE:
-        return run.fences
+        return (*run.fences, CONFIRMATION) if run.confirmed else run.fences
     if stage is FOLLOW:
         return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()
     if stage is EXTRA:

@@ -92,7 +92,8 @@ def _run_to_json(run: Run) -> dict[str, Any]:
 
 
 def _run_from_json(record: Mapping[str, Any]) -> Run:
-    plain = {field.name: record[field.name] for field in dataclasses.fields(Run) if field.name != "ended"}
+    names = [field.name for field in dataclasses.fields(Run) if field.name in record and field.name != "ended"]
+    plain = {name: record[name] for name in names}
     lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
     kind, began_at = RunKind(plain["kind"]), dt.datetime.fromisoformat(plain["began_at"])
     return Run(**{**plain, **lists, "kind": kind, "began_at": began_at})

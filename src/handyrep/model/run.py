@@ -47,7 +47,8 @@ class Run:
     """A failover or switchover under way.
 
     `fences`: plugins to try, in order. `extra_commands`: names of what runs at the end. `was_running`: the old master ran when
-    it began, so undoing it means starting it again. `wanted`: the new master that a person named.
+    it began, so undoing it means starting it again. `wanted`: the new master that a person named. `confirmed`: why a person is
+    sure that the old master is off, where no plugin could prove it; `loss_accepted`: they take a loss that cannot be bounded.
     """
 
     kind: RunKind
@@ -61,6 +62,8 @@ class Run:
     wanted: str = ""
     remaster: bool = True
     was_running: bool = False
+    confirmed: str = ""
+    loss_accepted: bool = False
     ended: tuple[Ended, ...] = ()
 
     def last(self, step: Step) -> Ended | None:

@@ -1,5 +1,6 @@
 """Operations that act on servers. Each looks afterwards: SUCCESS means that what was asked was seen to be so."""
 
+import dataclasses
 from typing import Literal
 
 from handyrep.decide.failover import Situation
@@ -96,18 +97,50 @@ async def _restarted(on: Running, server: Server, runmode: str, wanted: Answer) 
 async def manual_failover(on: Running, newmaster: str | None = None, remaster: bool | None = None) -> Result:
     """Make another server the master: a switchover while the master lives, else a failover, which needs a proof as always."""
     async with on.engine.changing("a change of master"):
-        await only_if_active(on)
-        free_of_runs(on)
-        if newmaster is not None:
-            _can_be_master(on, newmaster)
-        picture = await on.engine.observer.suspect(suspected_for_s=on.engine.settings.failover.poll_interval)
-        on.engine.take(picture)
-        _not_split(Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy))
-        master = on.engine.cluster.master
-        alive = master is not None and picture.of(master.name).up is Answer.YES
+        alive = await _looked(on, newmaster)
         kind = RunKind.SWITCHOVER if alive else RunKind.FAILOVER
         run = new_run(on.engine, kind, "asked for by a person", wanted=newmaster or "", remaster=remaster)
         return await on.engine.conductor.begin(run)
+
+
+@operation(
+    "Actions",
+    changes=True,
+    cluster="name of the cluster, as a proof that this is the one you mean",
+    reason="why you are sure that the old master is off and cannot come back by itself; it is recorded",
+    newmaster="the replica to become master; left out: HandyRep chooses",
+    accept_loss="go on even if acknowledged commits may be lost",
+)
+async def confirmed_failover(
+    on: Running, cluster: str, reason: str, newmaster: str | None = None, accept_loss: bool = False
+) -> Result:
+    """Fail over on your word that the old master is off, where no fence can prove it. If it is not off, the data forks."""
+    if cluster != on.engine.cluster.name:
+        raise RefusedError(f"this cluster is named {on.engine.cluster.name}, not {cluster!r}: nothing was done")
+    if not reason.strip():
+        raise RefusedError("the reason is empty: say why you are sure that the old master is off")
+    async with on.engine.changing("a failover on a person's word"):
+        if await _looked(on, newmaster):
+            raise RefusedError(
+                f"{on.engine.cluster.masters[0].name} accepts connections, so it is not off",
+                remedy="To change the master while it lives: handyrep manual-failover",
+            )
+        run = new_run(on.engine, RunKind.FAILOVER, "asked for by a person, on their word", wanted=newmaster or "")
+        run = dataclasses.replace(run, confirmed=reason.strip(), loss_accepted=accept_loss)
+        return await on.engine.conductor.begin(run)
+
+
+async def _looked(on: Running, newmaster: str | None) -> bool:
+    """Whether the master accepts connections, after everything that a change of master needs first. Raises RefusedError."""
+    await only_if_active(on)
+    free_of_runs(on)
+    if newmaster is not None:
+        _can_be_master(on, newmaster)
+    picture = await on.engine.observer.suspect(suspected_for_s=on.engine.settings.failover.poll_interval)
+    on.engine.take(picture)
+    _not_split(Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy))
+    master = on.engine.cluster.master
+    return master is not None and picture.of(master.name).up is Answer.YES
 
 
 def _can_be_master(on: Running, name: str) -> None:
