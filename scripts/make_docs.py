@@ -1,9 +1,10 @@
-"""Make the generated pages again: the sample configuration, the reference of directives, the page of plugins."""
+"""Make the generated pages again: the sample configuration, the reference of directives, the pages of plugins and safety."""
 
 from pathlib import Path
 
 from handyrep.config.reference import reference
 from handyrep.config.sample import sample
+from handyrep.decide.docs import page as safety
 from handyrep.plugin_api.docs import page
 
 ROOT = Path(__file__).parents[1]
@@ -11,6 +12,7 @@ PAGES = {
     "examples/handyrep.conf": sample,
     "docs/configuration.md": reference,
     "docs/plugins.md": page,
+    "docs/safety.md": safety,
 }
 
 for name, make in PAGES.items():

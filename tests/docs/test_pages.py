@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from handyrep.decide.docs import page as safety
+from handyrep.decide.failover import RULES
+from handyrep.operations import OPERATIONS
 from handyrep.plugin_api.docs import HEADINGS, page, parts
 from handyrep.plugin_api.registry import Registry
 from tests.surfaces.test_cli import GOOD, handyrep
@@ -32,6 +35,19 @@ SEED = [
 
 def test_the_page_of_plugins_is_fresh() -> None:
     assert (ROOT / "docs/plugins.md").read_text(encoding="utf-8") == page(), "run: make docs"
+
+
+def test_the_page_of_safety_is_fresh_and_has_every_rule() -> None:
+    text = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
+    assert text == safety(), "run: make docs"
+    assert [line.split("|")[1].strip() for line in text.splitlines() if re.match(r"\| F\d\d ", line)] == [
+        r.id for r in RULES
+    ]
+
+
+@pytest.mark.parametrize("command", re.findall(r"^handyrep (\S+)", safety(), re.MULTILINE))
+def test_every_command_of_the_page_of_safety_exists(command: str) -> None:
+    assert command.replace("-", "_") in {*OPERATIONS, "status"}
 
 
 @pytest.mark.parametrize("name", SEED)
