@@ -18,6 +18,8 @@ from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, estate, eventua
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 NAME = "replication_mb_lag_93"
 MB = 1048576
+IDLE_MB = 0.1
+"""More than an idle master writes between two looks: it logs a snapshot from time to time."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,8 @@ async def caught_up(master: Node, replica: Node) -> None:
 async def test_one_that_has_replayed_all_has_none(m1: Node, r1: Node) -> None:
     await caught_up(m1, r1)
     seen = await look(m1, r1)
-    assert (seen.outcome, dict(seen.extra)) == (SUCCESS, {"lag": 0.0, "replicating": True})
+    assert (seen.outcome, seen.extra["replicating"]) == (SUCCESS, True)
+    assert 0 <= float(str(seen.extra["lag"])) < IDLE_MB
 
 
 async def test_one_whose_replay_is_paused_lags_by_what_was_written_since_and_still_replicates(
@@ -81,7 +84,7 @@ async def test_one_whose_replay_is_paused_lags_by_what_was_written_since_and_sti
     assert 3.0 <= lags[0] < 3.5
     assert 5.0 <= lags[1] < 5.5
     await caught_up(m1, r1)
-    assert (await look(m1, r1)).extra["lag"] == 0.0
+    assert float(str((await look(m1, r1)).extra["lag"])) < IDLE_MB
 
 
 def write_many(master: Node) -> None:
@@ -141,7 +144,8 @@ async def test_one_under_another_name_is_found_by_its_address(house: Estate) -> 
     replica = house.replica("walreceiver", master)
     await caught_up(master, replica)
     seen = await look(master, Node("r1", replica.folder, replica.port), at="localhost")
-    assert dict(seen.extra) == {"lag": 0.0, "replicating": True}
+    assert seen.extra["replicating"] is True
+    assert float(str(seen.extra["lag"])) < IDLE_MB
 
 
 @contextlib.contextmanager
