@@ -125,7 +125,7 @@ class FakePlugins:
         return sum(call.startswith(start) for call in self.calls)
 
     def _box(self, given: Mapping[str, Any]) -> Box:
-        return self.boxes[str(next(iter(given.values())))]
+        return self.boxes[str(next(iter(given.values()), "m1"))]
 
     def _poll_run(self, given: Mapping[str, Any]) -> Result:
         return success() if self._box(given).up else fail("silent")

@@ -57,6 +57,32 @@ def _fresh_console() -> Iterator[None]:
             {"result": "SUCCESS", "details": "d", "verdict": VERDICT, "last_run": RUN},
             ["m1: up yes", "100.0 ms", "promote"],
         ),
+        (
+            "doctor",
+            {
+                "result": "FAIL",
+                "details": "1 of 1",
+                "plugins": [{"result": "FAIL", "plugin": "fence_stop", "kind": "fence", "details": "no"}],
+                "protection": {"level": "P0", "sentence": "P0, nothing", "missing": ["a fence"]},
+            },
+            ["fence_stop", "protection P0, nothing", "missing: a fence"],
+        ),
+        (
+            "what_if",
+            {
+                "result": "SUCCESS",
+                "details": "fail over",
+                "event": "m1: off",
+                "because": ["m1: up no"],
+                "proofs": [{"fence": "fence_stop", "possible": "no", "said": "away"}],
+                "plan": ["look", "promote"],
+                "candidate": "r1",
+                "lost_bytes": 7,
+                "data_proof": "read",
+            },
+            ["Supposed: m1: off", "m1: up no", "fence_stop: no (away)", "2. promote", "7 bytes (read)", "fail over"],
+        ),
+        ("what_if", {"result": "FAIL", "details": "no such server"}, ["no such server"]),
         ("explain", {"result": "SUCCESS", "details": "none yet", "verdict": None, "last_run": None}, ["none yet"]),
         ("read_log", {"result": "SUCCESS", "lines": [{"at": "t", "text": "said \x07"}]}, ["said"]),
         (

@@ -5,6 +5,7 @@ import dataclasses
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.policy import Policy
+from handyrep.decide.protection import protection
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
 from handyrep.errors import BusyError
@@ -36,12 +37,12 @@ class Check:
         resumed = await self._resumed()
         if resumed is not None:
             return resumed
-        self._epoch = engine.journal.last_epoch()
         began = engine.clock.monotonic()
         picture = await self._look(verify=verify)
         master = engine.cluster.master
         if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
             self._calm()
+            await self._measure(picture)
             return self._told_verdict(judge(Situation(cluster=engine.cluster, picture=picture, policy=engine.policy)))
         if self._suspected_since is None:
             self._suspected_since = began
@@ -72,6 +73,7 @@ class Check:
     async def _judged(self) -> tuple[Verdict, Picture]:
         """The look from everywhere, and what the rules make of it."""
         engine = self._engine
+        self._epoch = engine.journal.last_epoch()
         active = await engine.hands.may_act()
         since = self._suspected_since if self._suspected_since is not None else engine.clock.monotonic()
         picture = await engine.observer.suspect(engine.clock.monotonic() - since)
@@ -110,7 +112,7 @@ class Check:
         return result
 
     def _not_overtaken(self) -> None:
-        """Raises BusyError when somebody began a failover since this check began to look: its verdict is of another day."""
+        """Raises BusyError when somebody began a failover while this check judged: its verdict is of another day."""
         if self._engine.journal.last_epoch() != self._epoch:
             raise BusyError("a failover was begun meanwhile", remedy="The next check looks anew.")
 
@@ -125,6 +127,19 @@ class Check:
             result = await engine.hands.use(Kind.RESTART, server=master.server, runmode="start")
         engine.events.record("restart", f"{master.name} was started in place: {result.outcome.value.lower()}", {})
         return result
+
+    async def _measure(self, picture: Picture) -> None:
+        """The level of protection, by a dry run of each fence, whenever the look was a full one."""
+        engine = self._engine
+        if not picture.verified:
+            return
+        now = protection(engine.cluster, picture, await proofs(engine))
+        if engine.protection is None or engine.protection.level is not now.level:
+            missing = "; ".join(now.missing)
+            engine.events.record(
+                "protection", f"protection: {now.sentence}", {"level": now.level.value, "missing": missing}
+            )
+        engine.protection = now
 
     def _calm(self) -> None:
         self._suspected_since = None

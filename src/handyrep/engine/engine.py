@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from handyrep.config.settings import Settings
 from handyrep.decide.assess import assess
 from handyrep.decide.policy import Policy
+from handyrep.decide.protection import Protection
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.execute import Executor
 from handyrep.engine.hands import Hands
@@ -26,7 +27,10 @@ from handyrep.ports import Clock, EventSink, RecordLog
 
 
 class Engine:
-    """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`."""
+    """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`.
+
+    `protection`: as measured at the last full look at a well master; None before the first one.
+    """
 
     def __init__(
         self, settings: Settings, caller: Caller, state: State, log: RecordLog, events: EventSink, clock: Clock
@@ -43,6 +47,7 @@ class Engine:
         self.executor = Executor(self.hands, self.observer, state, settings, self.policy, clock)
         self.conductor = Conductor(self.executor, self.journal, state, events, clock)
         self.last_verdict: Verdict | None = None
+        self.protection: Protection | None = None
         self._changing = asyncio.Lock()
         self._what = ""
 

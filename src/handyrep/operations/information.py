@@ -4,6 +4,8 @@ import logging
 from typing import Any, Literal
 
 from handyrep.config.show import rows
+from handyrep.decide.protection import Protection, protection
+from handyrep.engine.check import proofs
 from handyrep.engine.hands import said
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
@@ -57,11 +59,22 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
         cluster.status.reason,
         cluster={"name": cluster.name, "epoch": cluster.epoch, "frozen": cluster.frozen, **cluster.status.as_dict()},
         servers={name: shown(member) for name, member in cluster.members.items()},
+        protection=_protection(on),
         under_way=None if run is None else f"{run.kind.value} {run.epoch} from {run.old_master}",
         verdict=None
         if verdict is None
         else {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence},
     )
+
+
+def _protection(on: Running) -> dict[str, Any] | None:
+    """As last measured, at a well master; None before that."""
+    measured = on.engine.protection
+    return None if measured is None else _told(measured)
+
+
+def _told(measured: Protection) -> dict[str, Any]:
+    return {"level": measured.level.value, "sentence": measured.sentence, "missing": list(measured.missing)}
 
 
 @operation("Information", changes=False, verify="look fully first")
@@ -168,9 +181,14 @@ async def doctor(on: Running) -> Result:
         patience_s = on.engine.settings.failover.start_timeout
         result = await on.engine.hands.use(kind, "test", name=name, patience_s=patience_s)
         findings.append({"plugin": name, "kind": kind.value, **result.as_rd(), "details": said(result)})
+    engine = on.engine
+    now = protection(engine.cluster, await engine.observer.verify(), await proofs(engine))
+    level = _told(now)
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]
     if ill:
         return fail(
-            f"{len(ill)} of {len(findings)} plugins could not do their work: {', '.join(ill)}", plugins=findings
+            f"{len(ill)} of {len(findings)} plugins could not do their work: {', '.join(ill)}",
+            plugins=findings,
+            protection=level,
         )
-    return success(f"all {len(findings)} configured plugins could do their work", plugins=findings)
+    return success(f"all {len(findings)} configured plugins could do their work", plugins=findings, protection=level)

@@ -42,6 +42,7 @@ def show(name: str, rd: RD) -> None:
     elif "plugins" in rd:
         for plugin in rd["plugins"]:
             _say(f"{plugin['result']:8} {plugin['plugin']} ({plugin['kind']}): {plugin['details']}")
+        _protection(rd.get("protection"))
     if "cluster" not in rd and rd.get("details"):
         _say(f"{rd['result']}: {rd['details']}")
 
@@ -53,10 +54,19 @@ def _cluster(rd: RD) -> None:
     line.append(f" - {_plain(cluster['status_message'])}")
     console().print(line)
     _servers(rd["servers"])
+    _protection(rd.get("protection"))
     if rd.get("under_way"):
         _say(f"under way: {rd['under_way']}")
     if rd.get("verdict"):
         _say(f"{rd['verdict']['rule']}: {rd['verdict']['sentence']}")
+
+
+def _protection(measured: dict[str, Any] | None) -> None:
+    if measured is None:
+        return
+    _say(f"protection {measured['sentence']}")
+    for missing in measured["missing"]:
+        _say(f"  missing: {missing}")
 
 
 def _servers(servers: dict[str, Any]) -> None:

@@ -1,0 +1,60 @@
+"""The level of protection is never higher than what a fence and the replicas give at that moment."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handyrep.decide.failover import Proof
+from handyrep.decide.protection import MEANINGS, Level, protection
+from handyrep.model.answer import Answer
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture, PostgresFacts, Seen
+from tests.factories import make_cluster
+
+FACTS = PostgresFacts(in_recovery=True, system_identifier="1", timeline=1, version_num=150000, received_lsn=Lsn(9))
+CAN, CANNOT = Proof("fence_stop", Answer.YES, ""), Proof("fence_command", Answer.NO, "it says nothing")
+
+
+def seen(*names: str) -> Picture:
+    return Picture(seen={name: Seen(facts=FACTS) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("proofs", "listed", "read", "level", "missing"),
+    [
+        ((CAN,), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P4, ""),
+        ((CANNOT, CAN), "FIRST 1 (r1, r2)", ("r1", "r2"), Level.P4, ""),
+        ((CAN,), "ANY 1 (r1, r2)", ("r1",), Level.P2, "r2 could not be read"),
+        ((CAN,), "ANY 2 (r1, r2)", ("r1",), Level.P4, ""),
+        ((CAN,), "", ("r1", "r2"), Level.P2, "synchronous_standby_names is blank"),
+        ((CAN,), "*", ("r1", "r2"), Level.P2, "synchronous_standby_names is *"),
+        ((CANNOT,), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P3, "fence_command: it says nothing"),
+        ((), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P3, "no fence_methods are configured"),
+        ((CANNOT,), "", (), Level.P0, "no fence could give a proof now"),
+    ],
+)
+def test_levels(proofs: tuple[Proof, ...], listed: str, read: tuple[str, ...], level: Level, missing: str) -> None:
+    found = protection(make_cluster(synchronous_standby_names=listed), seen(*read), proofs)
+    assert found.level is level
+    assert missing in " ".join(found.missing)
+    assert found.sentence.startswith(f"{level.value}, ")
+    assert (found.missing == ()) is (level is Level.P4)
+
+
+@given(
+    possible=st.lists(st.sampled_from(Answer)),
+    listed=st.sampled_from(["", "*", "r1", "ANY 1 (r1, r2)", "ANY 2 (r1, r2)", "ANY 1 (r1, stranger)"]),
+    read=st.sets(st.sampled_from(["r1", "r2"])),
+)
+def test_no_fence_is_no_p4_and_no_reading_is_no_p3(possible: list[Answer], listed: str, read: set[str]) -> None:
+    proofs = [Proof(f"fence_{number}", answer, "") for number, answer in enumerate(possible)]
+    level = protection(make_cluster(synchronous_standby_names=listed), seen(*read), proofs).level
+    assert level not in (Level.P2, Level.P4) or Answer.YES in possible
+    assert level not in (Level.P3, Level.P4) or read
+
+
+def test_every_level_is_explained() -> None:
+    assert set(MEANINGS) == set(Level)
+    assert len(set(itertools.chain(MEANINGS.values()))) == len(Level)
