@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants bench clean system
+.PHONY: help demo test check fix docs mutants simulate bench clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,9 @@ docs: $(VENV)/.dev ## Make the generated pages and the sample configuration agai
 
 mutants: $(VENV)/.dev ## Put old faults back, one by one, and see a test catch each
 	@$(PY) scripts/mutants.py $(ARGS)
+
+simulate: $(VENV)/.dev ## Fail over 50,000 times in imagined clusters and look at every invariant (ARGS="--failovers N --seed S --json")
+	@$(PY) -m tests.simulation.simulate $(ARGS)
 
 bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json)
 	@$(PY) -m bench.failover $(ARGS)

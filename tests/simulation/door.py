@@ -1,0 +1,231 @@
+"""Stands where the engine reaches plugins: answers from the imagined cluster, and lets through what `Weather` makes of each call."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from handyrep.model.cluster import Cluster
+from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.plugin_api.contract import KINDS, Kind
+from tests.simulation.cluster import DEAD_RECEIVER_S, Box, Ordered, Runs, World
+from tests.simulation.weather import Trouble, Weather
+
+Given = Mapping[str, Any]
+NO_SSH = fail("its host does not answer over SSH")
+SILENT = fail("no answer")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer that HandyRep was given."""
+
+    key: str
+    about: str
+    result: Result
+
+
+class Door:
+    """One HandyRep's way to the outside; a killed HandyRep's door stays shut."""
+
+    def __init__(self, world: World, weather: Weather, watch: Callable[[], None]) -> None:
+        self.world = world
+        self.weather = weather
+        self.answers: list[Answered] = []
+        self._watch = watch
+        self._doing = {
+            key.removeprefix("_do_"): getattr(self, key) for key in dir(self) if key.startswith("_do_")
+        }  # fmt: skip
+
+    async def select(self, name: str, *, cluster: Cluster, deadline_s: float) -> tuple[str, ...] | Result:
+        await self._wait()
+        trouble = self.weather.trouble(acts=False)
+        if trouble is not Trouble.NONE:
+            return fail("the selection plugin gave no answer")
+        names = sorted(m.name for m in cluster.replicas if m.status.health in (1, 2) or self.world.rng.random() < 0.3)
+        self.world.rng.shuffle(names)
+        self._watch()
+        return tuple(names)
+
+    async def call(
+        self, kind: Kind, name: str, method: str = "run", arguments: Given | None = None, *, cluster: Cluster, deadline_s: float
+    ) -> Result:  # fmt: skip
+        given = {**(arguments or {}), "plugin": name, "recorded": cluster.master.name if cluster.master else ""}
+        about = str(next(iter(given.values())))
+        await self._wait()
+        acts = KINDS[kind].method(method).acts and given.get("runmode") != "status"
+        if acts:
+            self.world.happened.append(Ordered(f"{kind.value}.{method}", about))
+            self._watch()
+        result = self._troubled(f"{kind.value}_{method}", about, given, acts=acts)
+        self.weather.maybe_killed(f"after {kind.value}.{method} {about}")
+        self.answers.append(Answered(f"{kind.value}.{method}", about, result))
+        if acts:
+            self.world.tell(f"HandyRep calls {kind.value}.{method} {about}: {result.outcome.value} {result.details}")
+        self._watch()
+        return result
+
+    async def _wait(self) -> None:
+        for _ in range(self.weather.turns_to_wait()):
+            await asyncio.sleep(0)
+        self.weather.maybe_killed("before a call")
+        self.world.pass_time(self.weather.duration_s())
+        self.weather.maybe_fault()
+        self._watch()
+
+    def _troubled(self, key: str, about: str, given: Given, *, acts: bool) -> Result:
+        no_answer = (uncertain if acts else fail)("no answer in time")
+        trouble = self.weather.trouble(acts=acts)
+        if trouble is Trouble.ONLY_SAID and key in ("promotion_run", "follow_run", "restart_run"):
+            return success("said, and not done")
+        if trouble is Trouble.LATE and acts:
+            self._later(key, about)
+        if trouble in (Trouble.NOT_DONE, Trouble.LATE):
+            return no_answer
+        result: Result = self._doing[key](given) if key in self._doing else success()
+        if trouble is Trouble.RUBBISH and not acts:
+            return _rubbish(result)
+        if trouble in (Trouble.ANSWER_LOST, Trouble.RUBBISH):
+            return no_answer
+        return success("it is surely off") if trouble is Trouble.ONLY_SAID and key == "fence_run" else result
+
+    def _later(self, key: str, about: str) -> None:
+        if key in self.weather.can_be_late:
+            at_s = self.world.now_s + self.world.rng.uniform(0.1, 8)
+            self.world.later.append((at_s, self.weather.can_be_late[key], about))
+
+    def _box(self, given: Given) -> Box:
+        return self.world.boxes[str(next(iter(given.values())))]
+
+    def _reaches(self, box: Box) -> bool:
+        return box.host and not box.cut
+
+    def _commands(self, box: Box) -> bool:
+        return self._reaches(box) and box.ssh
+
+    def _do_master_check_run(self, _: Given) -> Result:
+        return success() if self.weather.is_active() else fail("another HandyRep is the master")
+
+    def _do_poll_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if self._reaches(box) and box.runs is Runs.STARTING:
+            return fail("57P03", alive=True)
+        return success() if self._reaches(box) and box.runs is Runs.RUNNING else SILENT
+
+    def _do_inspect_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._reaches(box) or box.runs is not Runs.RUNNING:
+            return SILENT
+        age_s = self.world.now_s - box.heard_s
+        receiving = box.in_recovery and (self.world.streams(box) or (age_s < DEAD_RECEIVER_S and self._is_cut_off(box)))
+        return success(
+            in_recovery=box.in_recovery, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=box.lsn,
+            receiving=receiving, message_age_s=age_s if receiving else None, replay_paused=box.paused,
+            synchronous_standby_names=box.sync,
+        )  # fmt: skip
+
+    def _is_cut_off(self, box: Box) -> bool:
+        return bool(box.follows) and not self.world.linked(box.name, box.follows)
+
+    def _do_inspect_write(self, given: Given) -> Result:
+        box = self._box(given)
+        return success() if self._reaches(box) and box.runs is Runs.RUNNING and not box.in_recovery else SILENT
+
+    def _do_inspect_host(self, given: Given) -> Result:
+        return success() if self._commands(self._box(given)) else NO_SSH
+
+    def _do_inspect_sees(self, given: Given) -> Result:
+        box, master = self._box(given), self.world.boxes[given["mastername"]]
+        if not self._commands(box):
+            return NO_SSH
+        seen = self.world.linked(box.name, master.name) and master.runs in (Runs.RUNNING, Runs.STARTING)
+        return success() if seen else fail("refused or silent", no=True)
+
+    def _do_replication_status_run(self, given: Given) -> Result:
+        box, master = self._box(given), self.world.boxes.get(given["recorded"])
+        if master is None or not self._reaches(master) or master.runs is not Runs.RUNNING:
+            return fail("the master is away")
+        return success(lag=0.0, replicating=box.follows == master.name and self.world.streams(box))
+
+    def _do_restart_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._commands(box):
+            return NO_SSH
+        if given["runmode"] == "start":
+            self.world.start(box.name)
+        return success() if box.runs is not Runs.STOPPED else fail("does not run", running=False)
+
+    def _do_promotion_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._commands(box):
+            return NO_SSH
+        return success() if self.world.promote(box.name) else fail("it is no replica that runs")
+
+    def _do_fence_test(self, given: Given) -> Result:
+        if given["plugin"] == "fence_power":
+            return success() if self.weather.power_answers() else fail("the power switch does not answer")
+        return success() if self._commands(self._box(given)) else NO_SSH
+
+    def _do_fence_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if given["plugin"] == "fence_power":
+            return self._powered_off(box)
+        if not self._commands(box):
+            return fail("its host does not answer", untouched=True)
+        self.world.stop_cleanly(box.name)
+        if self.weather.half_done():
+            return uncertain("the connection broke in the middle")
+        box.fenced, box.signal = box.fenced or not box.signal, True
+        return success(proof="no process is left", last_lsn=box.lsn if self.weather.disk_is_read() else "")
+
+    def _powered_off(self, box: Box) -> Result:
+        if not self.weather.power_answers():
+            return fail("the power switch does not answer")
+        box.stop()
+        box.host, box.powered_off = False, True
+        return success(proof="the switch says off")
+
+    def _do_fence_release(self, given: Given) -> Result:
+        box = self._box(given)
+        if given["plugin"] == "fence_power":
+            if not self.weather.power_answers():
+                return uncertain("the power switch does not answer")
+            box.host, box.powered_off = True, False
+            return success()
+        if not self._commands(box):
+            return uncertain("its host does not answer")
+        if box.fenced:
+            box.fenced, box.signal = False, False
+        return success()
+
+    def _do_follow_run(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._reaches(box) or box.runs is not Runs.RUNNING or not box.in_recovery:
+            return SILENT
+        box.follows = given["newmaster"]
+        return success()
+
+    def _do_rejoin_run(self, given: Given) -> Result:
+        box, new = self._box(given), self.world.boxes[given["newmaster"]]
+        if given["newmaster"] != given["recorded"] or box is new:
+            return fail("it is not the recorded master")
+        if not self._commands(box) or not self.world.linked(box.name, new.name) or new.runs is not Runs.RUNNING:
+            return NO_SSH
+        box.stop()
+        box.signal, box.fenced, box.follows = True, False, new.name
+        self.world.rewind(box.name, new.name)
+        self.world.start(box.name)
+        return success()
+
+    def _do_connection_failover_run(self, given: Given) -> Result:
+        target = given["newmaster"] or given["recorded"]
+        self.world.routes = [
+            route if number in self.world.dead_routes else target for number, route in enumerate(self.world.routes)
+        ]
+        return fail("a proxy does not answer") if self.world.dead_routes else success()
+
+
+def _rubbish(result: Result) -> Result:
+    if "timeline" in result.extra:
+        return success(**{**result.extra, "timeline": -1, "received_lsn": "zzz"})
+    return fail("returned 17 instead of a return dictionary", alive="perhaps", no=1)

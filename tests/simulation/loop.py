@@ -1,0 +1,36 @@
+"""An event loop that never waits: where nothing is left to do, something in HandyRep waits for what never comes."""
+
+import asyncio
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+
+class StuckError(AssertionError):
+    """Every task waits."""
+
+
+class _Nothing(selectors.BaseSelector):
+    """No file ever becomes ready, and the time that passes is the imagined one."""
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return selectors.SelectorKey(fileobj, 0, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return selectors.SelectorKey(fileobj, 0, 0, None)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout != 0:
+            raise StuckError(f"nothing is left to do, and somebody waits ({timeout} s)")
+        return []
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {}
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        raise KeyError(fileobj)
+
+
+def never_waiting() -> asyncio.AbstractEventLoop:
+    """A new loop."""
+    return asyncio.SelectorEventLoop(_Nothing())

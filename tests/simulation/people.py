@@ -1,0 +1,61 @@
+"""What people do: they call operations while HandyRep is at work, answer its questions, and put servers right on calm days."""
+
+import dataclasses
+from collections.abc import Awaitable, Collection
+from random import Random
+from typing import Literal
+
+from handyrep.engine.check import Check
+from handyrep.engine.engine import Engine
+from handyrep.model.result import Result
+from handyrep.operations.actions import answer, manual_failover, remaster
+from handyrep.operations.declare import Running
+from tests.simulation.cluster import Box, Runs, World
+
+
+@dataclasses.dataclass
+class Desk:
+    """What operations need of declare.Running."""
+
+    engine: Engine
+    check: Check
+
+
+def somebody(rng: Random, on: Running) -> Awaitable[Result]:
+    """A person at work: answers when asked, else moves the master or a replica."""
+    if on.engine.cluster.frozen:
+        decision: Literal["retry", "settled"] = "retry" if rng.random() < 0.7 else "settled"
+        return answer(on, decision)
+    replicas = [member.name for member in on.engine.cluster.replicas]
+    wanted = rng.choice([None, *replicas])
+    if wanted is not None and rng.random() < 0.4:
+        return remaster(on, wanted)
+    return manual_failover(on, wanted)
+
+
+def tidy_up(world: World, engine: Engine, deposed: Collection[str]) -> None:
+    """Let the recorded master run and every recorded replica follow it, where that is safe and nothing stands open."""
+    master = engine.cluster.master
+    if engine.journal.open_run() is not None or master is None:
+        return
+    box = world.boxes[master.name]
+    others_write = any(one.writes for one in world.boxes.values() if one is not box)
+    if not box.writes and not others_write and box.name not in deposed:
+        _revived(world, box)
+    for one in world.boxes.values():
+        if box.writes and not one.writes and one is not box and one.follows != box.name:
+            _made_a_replica(world, one, box)
+
+
+def _revived(world: World, box: Box) -> None:
+    box.stop()
+    box.host, box.powered_off, box.fenced, box.signal = True, False, False, False
+    world.start(box.name)
+
+
+def _made_a_replica(world: World, box: Box, master: Box) -> None:
+    box.stop()
+    box.host, box.powered_off, box.fenced, box.signal, box.follows = True, False, False, True, master.name
+    world.rewind(box.name, master.name)
+    world.start(box.name)
+    box.runs = Runs.RUNNING

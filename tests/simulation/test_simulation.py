@@ -1,0 +1,169 @@
+"""Thousands of imagined failovers break no invariant, and each of many faults put into HandyRep is found by them."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handyrep.decide import candidates, failover, stages
+from handyrep.decide.policy import Policy
+from handyrep.engine import check, engine, execute
+from handyrep.engine.check import Check
+from handyrep.engine.conduct import Conductor
+from handyrep.engine.execute import Executor
+from handyrep.engine.journal import Journal
+from handyrep.model.answer import Outcome
+from handyrep.model.cluster import Cluster
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result, success
+from handyrep.model.run import Run, RunKind
+from handyrep.plugin_api.contract import Kind
+from tests.simulation import simulate
+from tests.simulation.life import run_seed
+
+FAILOVERS = 2000
+LIVES = 700
+Patch = pytest.MonkeyPatch
+
+
+def test_nothing_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    status = simulate.main(["--failovers", str(FAILOVERS), "--seed", "1", "--json"])
+    *stories, last = capsys.readouterr().out.splitlines()
+    summary = json.loads(last)
+    assert (status, stories, summary["violations"]) == (0, [], 0)
+    assert summary["failovers"] >= FAILOVERS
+    assert sum(summary[how] for how in ("finished", "abandoned", "asked", "waiting")) == summary["failovers"]
+    assert all(summary[how] for how in ("finished", "abandoned", "asked", "waiting")), "a way to end is never gone"
+
+
+def test_a_seed_is_the_whole_life() -> None:
+    assert [run_seed(seed) for seed in range(5)] == [run_seed(seed) for seed in range(5)]
+
+
+def plan_without(*left_out: stages.Stage) -> tuple[stages.Stage, ...]:
+    return tuple(stage for stage in stages.FAILOVER if stage not in left_out)
+
+
+def plan_with(changed: stages.Stage) -> tuple[stages.Stage, ...]:
+    return tuple(changed if stage.id == changed.id else stage for stage in stages.FAILOVER)
+
+
+def no_fence(patch: Patch) -> None:
+    patch.setitem(stages.PLANS, RunKind.FAILOVER, plan_without(stages.FENCE))
+
+
+def promote_again(patch: Patch) -> None:
+    again = dataclasses.replace(stages.PROMOTE, fail=stages.Then.WAIT, uncertain=stages.Then.WAIT)
+    patch.setitem(stages.PLANS, RunKind.FAILOVER, plan_with(again))
+
+
+def start_the_old_master_after_promote(patch: Patch) -> None:
+    back = dataclasses.replace(stages.CONFIRM, uncertain=stages.Then.UNDO)
+    patch.setitem(stages.PLANS, RunKind.FAILOVER, plan_with(back))
+
+
+def no_answer_is_a_proof(patch: Patch) -> None:
+    fenced = Executor._fence
+
+    async def believing(executor: Executor, run: Run, fence: str) -> Result:
+        result = await fenced(executor, run, fence)
+        return result if result.outcome is Outcome.SUCCESS else success("it is surely gone", proof="no answer")
+
+    patch.setitem(execute._STAGES, stages.FENCE.id, believing)
+
+
+def success_is_a_proof(patch: Patch) -> None:
+    async def trusting(executor: Executor, run: Run, fence: str) -> Result:
+        return await executor._hands.use(Kind.FENCE, name=fence, servername=run.old_master)
+
+    patch.setitem(execute._STAGES, stages.FENCE.id, trusting)
+
+
+def witnesses_are_not_heard(patch: Patch) -> None:
+    patch.setattr(failover, "RULES", tuple(rule for rule in failover.RULES if rule.id != "F09"))
+
+
+def a_cut_off_handyrep_acts(patch: Patch) -> None:
+    patch.setattr(failover, "RULES", tuple(rule for rule in failover.RULES if rule.id not in ("F10", "F15", "F16")))
+
+
+def intentions_are_not_written(patch: Patch) -> None:
+    patch.setattr(Journal, "intend", lambda *_: None)
+
+
+def the_first_promise_is_kept(patch: Patch) -> None:
+    remembered = engine._remembered
+
+    def keeping(cluster: Cluster, picture: Picture) -> Cluster:
+        promise = cluster.synchronous_standby_names or remembered(cluster, picture).synchronous_standby_names
+        return dataclasses.replace(remembered(cluster, picture), synchronous_standby_names=promise)
+
+    recorded = Executor._record
+
+    async def recording(executor: Executor, run: Run, subject: str) -> Result:
+        promise = executor._state.cluster.synchronous_standby_names
+        result = await recorded(executor, run, subject)
+        executor._state.cluster = dataclasses.replace(executor._state.cluster, synchronous_standby_names=promise)
+        return result
+
+    patch.setattr(engine, "_remembered", keeping)
+    patch.setitem(execute._STAGES, stages.RECORD.id, recording)
+
+
+def timelines_are_not_compared(patch: Patch) -> None:
+    choose = candidates.choose
+
+    def forgetful(ordered: Any, cluster: Cluster, *rest: Any, **named: Any) -> Any:
+        return choose(ordered, dataclasses.replace(cluster, timeline=0), *rest, **named)
+
+    patch.setattr(execute, "choose", forgetful)
+    patch.setattr(check, "choose", forgetful)
+
+
+def acknowledged_rows_may_be_lost(patch: Patch) -> None:
+    choose = candidates.choose
+
+    def generous(ordered: Any, cluster: Cluster, picture: Any, _: Policy, **named: Any) -> Any:
+        forgotten = dataclasses.replace(cluster, synchronous_standby_names="")
+        return choose(ordered, forgotten, picture, Policy(max_lost_wal_bytes=2**40), **named)
+
+    patch.setattr(execute, "choose", generous)
+
+
+def nobody_sees_that_a_run_stands_open(patch: Patch) -> None:
+    async def begin(conductor: Conductor, run: Run) -> Result:
+        conductor._journal.open(run)
+        return await conductor.lead(run)
+
+    patch.setattr(Check, "_not_overtaken", lambda _: None)
+    patch.setattr(Conductor, "begin", begin)
+
+
+def first_violation() -> str:
+    return next((ending.violation for ending in map(run_seed, range(LIVES)) if ending.violation), "")
+
+
+@pytest.mark.parametrize(
+    ("put_in", "found_by"),
+    [
+        (no_fence, ("I5", "I1")),
+        (promote_again, ("I4", "I5")),
+        (start_the_old_master_after_promote, ("I6", "old master")),
+        (no_answer_is_a_proof, ("I1", "I2", "I3")),
+        (success_is_a_proof, ("I5",)),
+        (witnesses_are_not_heard, ("I9",)),
+        (a_cut_off_handyrep_acts, ("I15",)),
+        (intentions_are_not_written, ("I5",)),
+        (the_first_promise_is_kept, ("I3",)),
+        (timelines_are_not_compared, ("I4", "I3")),
+        (acknowledged_rows_may_be_lost, ("I3",)),
+        (nobody_sees_that_a_run_stands_open, ("I7",)),
+    ],
+)
+def test_a_fault_in_handyrep_is_found(
+    put_in: Callable[[Patch], None], found_by: tuple[str, ...], monkeypatch: Patch
+) -> None:
+    put_in(monkeypatch)
+    assert first_violation().startswith(found_by)
