@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from handyrep.model.result import success
 from handyrep.operations.declare import Running, invoke
 from tests.engine.world import Imagined
 
@@ -103,3 +104,14 @@ async def test_what_cannot_be_supposed_is_refused() -> None:
     await world.look()
     told = await predicted(world, "m3 dies")
     assert (told["result"], "there is no server" in told["details"]) == ("FAIL", True)
+
+
+@pytest.mark.parametrize(
+    ("fence", "rule"), [("fence_stop", "F16"), ("fence_command", "F17"), ("fence_starve", "F17"), ("no_such", "F16")]
+)
+async def test_without_the_host_only_a_fence_that_does_not_need_it_is_counted_on(fence: str, rule: str) -> None:
+    world = Imagined(fence_methods=(fence,))
+    world.plugins.instead["fence.test"] = lambda _: success()
+    await world.look()
+    assert (await predicted(world, "m1 dies"))["rule"] == "F17"
+    assert (await predicted(world, "m1 host dies"))["rule"] == rule

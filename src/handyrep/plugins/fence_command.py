@@ -37,6 +37,7 @@ class fence_command(handyrepplugin):
     """
 
     kinds = (Kind.FENCE,)
+    needs_host = False
     off_command = option(list_of(text), (), "program and arguments that switch a server's host off", required=True)
     status_command = option(list_of(text), (), "program and arguments that answer whether it is off", required=True)
     off_answer = option(text, "off", "what status_command answers when it is off: all of it, spaces around it aside")

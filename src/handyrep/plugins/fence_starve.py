@@ -62,6 +62,7 @@ class fence_starve(handyrepplugin):
     """
 
     kinds = (Kind.FENCE,)
+    needs_host = False
     patience = option(
         seconds_between(0.1, 600.0), 5.0, "how long a replica may take to answer, and then to stop receiving"
     )
