@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from handyrep.decide import stages
 from handyrep.decide.failover import Situation
 from handyrep.engine.check import new_run
 from handyrep.engine.hands import said
@@ -10,7 +11,7 @@ from handyrep.engine.state import to_json
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.result import Result, fail, success, uncertain
-from handyrep.model.run import RunKind
+from handyrep.model.run import Run, RunKind, Step
 from handyrep.model.server import Role, Server
 from handyrep.operations.declare import Running, operation
 from handyrep.operations.information import member_or_refuse
@@ -264,6 +265,8 @@ async def answer(on: Running, decision: Literal["retry", "settled"]) -> Result:
     async with on.engine.changing("answering"):
         await only_if_active(on)
         run = on.engine.journal.open_run()
+        if run is not None and decision == "settled":
+            _is_recorded(on, run)
         on.engine.thaw()
         if run is None:
             return success("automation goes on")
@@ -272,3 +275,15 @@ async def answer(on: Running, decision: Literal["retry", "settled"]) -> Result:
             on.engine.take(await on.engine.observer.verify())
             return success(f"{run.kind.value} {run.epoch} is closed; the statuses are fresh", epoch=run.epoch)
         return await on.engine.conductor.lead(run.without_last_failure())
+
+
+def _is_recorded(on: Running, run: Run) -> None:
+    """A new master that was seen to take writes is recorded before anything else: else the old one could be started again."""
+    confirmed = run.last(Step(stages.CONFIRM.id))
+    if confirmed is None or confirmed.outcome is not Outcome.SUCCESS:
+        return
+    master = on.engine.cluster.master
+    if master is None or master.name != run.new_master:
+        raise RefusedError(
+            f"{run.new_master} took writes and is not recorded as the master", remedy="Record it: handyrep answer retry"
+        )
