@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant("S-quorum", "too few replicas read count as enough", "decide/quorum.py",
            "self.needed > len(self.names)", "self.needed >= len(self.names)", "quorum or candidates"),
     Mutant("S-loss", "more loss than allowed is taken", "decide/candidates.py",
-           "if lost_bytes > policy.max_lost_wal_bytes:", "if False:", "candidates"),
+           "if lost_bytes > allowed_bytes:", "if False:", "candidates"),
     Mutant("S-stranger", "another cluster's server may take over", "decide/candidates.py",
            "if not _is_ours(facts, cluster):", "if False:", "candidates"),
 )  # fmt: skip

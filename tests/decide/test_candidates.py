@@ -1,5 +1,6 @@
 """Who may become master: safety takes out, and never reorders."""
 
+import dataclasses
 from random import Random
 from types import MappingProxyType
 
@@ -156,3 +157,26 @@ def test_never_one_that_is_behind_and_never_more_loss_than_allowed(
         assert last is not None
         assert last - position <= POLICY.max_lost_wal_bytes
         assert choice.lost_bytes == max(last - position, 0)
+
+
+def test_a_person_who_accepts_a_loss_changes_nothing_where_none_is() -> None:
+    accepting = dataclasses.replace(POLICY, loss_accepted=True)
+    seen = picture(r1=facts(500), r2=facts(500))
+    for policy in (POLICY, accepting):
+        choice = choose(["r1", "r2"], cluster(), seen, policy, last_lsn=Lsn(500))
+        assert (choice.candidate, choice.lost_bytes) == ("r1", 0)
+
+
+def test_a_person_may_accept_a_loss_that_is_too_large_or_not_known_and_it_is_told() -> None:
+    accepting = dataclasses.replace(POLICY, loss_accepted=True)
+    for last_lsn, reason in ((Lsn(5000), "lacks 4500 bytes"), (None, "not known")):
+        choice = choose(["r1"], cluster(), picture(r1=facts(500)), accepting, last_lsn=last_lsn)
+        assert (choice.candidate, choice.lost_bytes, choice.excluded) == ("r1", None, ())
+        assert "a person accepted" in choice.proof
+        assert reason in choice.proof
+
+
+def test_nobody_can_accept_a_stranger() -> None:
+    accepting = dataclasses.replace(POLICY, loss_accepted=True)
+    choice = choose(["r1"], cluster(), picture(r1=facts(500, identifier="2")), accepting, last_lsn=None)
+    assert choice.candidate is None
