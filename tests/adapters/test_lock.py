@@ -49,7 +49,11 @@ def test_releasing_twice_or_unheld_does_nothing(tmp_path: Path) -> None:
     held.take()
     held.release()
     held.release()
-    lock(tmp_path).take()
+    again = lock(tmp_path)
+    again.take()
+    with pytest.raises(BusyError):
+        lock(tmp_path).take()
+    again.release()
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
@@ -71,6 +75,8 @@ def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
         held.release()
         again = lock(tmp_path)
         again.take()
+        with pytest.raises(BusyError):
+            lock(tmp_path).take()
         again.release()
         child.kill()
 

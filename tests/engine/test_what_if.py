@@ -96,6 +96,7 @@ async def test_what_would_be_lost_is_said_beforehand_and_held_to_the_limit(max_l
         assert told["lost_bytes"] == 5000
     else:
         assert "lacks 5000 bytes" in str(told["refused"])
+        assert "But it would be given up then: r1: it lacks 5000 bytes" in told["details"]
         assert "give up" in told["plan"][-1]
 
 

@@ -24,7 +24,7 @@ async def what_if(on: Running, event: str) -> Result:
     engine = on.engine
     master = engine.cluster.master.name if engine.cluster.master else ""
     hypothesis = parse(event, {member.name: str(member.server.role) for member in engine.cluster.members.values()})
-    now = await engine.observer.suspect(0.0)
+    now = await engine.observer.suspect(suspected_for_s=engine.settings.failover.poll_interval)
     situation = await _situation(engine, hypothesis, imagine(hypothesis, now, master))
     verdict = judge(situation)
     told: dict[str, object] = {
@@ -111,4 +111,6 @@ def _plan(run: Run, choice: Choice, fence: str) -> list[str]:
 def _summary(verdict: Verdict, told: dict[str, object]) -> str:
     if verdict.move is not Move.PROCEED or told.get("candidate"):
         return verdict.sentence
-    return f"{verdict.sentence} But it would be given up then: {told.get('refused')}"
+    refused = told.get("refused")
+    reasons = "; ".join(f"{name}: {why}" for name, why in refused.items()) if isinstance(refused, dict) else ""
+    return f"{verdict.sentence} But it would be given up then: {reasons or 'no replica may take over'}"
