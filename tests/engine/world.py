@@ -222,6 +222,10 @@ class Imagined:
         """HandyRep is killed in the middle of that."""
         raise KeyboardInterrupt
 
+    async def killed_in_select(self, name: str, *, cluster: Cluster, deadline_s: float) -> tuple[str, ...]:
+        """HandyRep is killed while it chooses."""
+        raise KeyboardInterrupt(name)
+
     async def look(self, times: int = 1) -> Result:
         """So many checks; the last one's result."""
         result = await self.check.run(verify=True)

@@ -24,7 +24,7 @@ from tests.simulation import simulate
 from tests.simulation.life import run_seed
 
 FAILOVERS = 2000
-LIVES = 700
+LIVES = 2500
 Patch = pytest.MonkeyPatch
 
 

@@ -3,6 +3,7 @@
 A step that acts and gets no clear answer is UNCERTAIN. The table at the end is the only link from a stage's id to what it does.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 
@@ -91,7 +92,9 @@ class Executor:
         return result
 
     async def _choose(self, run: Run, _: str) -> Result:
-        picture = await self._observer.verify(*run.replicas)
+        picture, old = await asyncio.gather(self._observer.verify(*run.replicas), self._observer.facts(run.old_master))
+        if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
+            return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
         ordered, why_none = await self._hands.select()
         last_lsn = self._last_lsn(run, picture)
         slack_bytes = self._policy.max_lost_wal_bytes if run.kind is RunKind.SWITCHOVER else 0
