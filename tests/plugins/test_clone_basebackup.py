@@ -17,16 +17,10 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, estate, eventually, own, plugins, programs, run
+from tests.plugins.pair import Estate, Node, Silent, eventually, own, plugins, programs, run
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "clone_basebackup"
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

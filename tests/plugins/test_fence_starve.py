@@ -113,12 +113,6 @@ def make_trio(house: Estate) -> Trio:
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def built(house: Estate) -> Trio:
     return make_trio(house)
 

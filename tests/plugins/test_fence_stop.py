@@ -20,17 +20,11 @@ from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
 from tests.adapters.postgresql import account
-from tests.plugins.pair import Estate, Node, Silent, estate, plugins, programs, run, until
+from tests.plugins.pair import Estate, Node, Silent, plugins, programs, run, until
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "fence_stop"
 CANARY = Path("/tmp/handyrep-canary")
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -21,17 +20,11 @@ from handyrep.plugin_api.testing import try_plugin
 from handyrep.ports import Row
 from tests.adapters.ports import free_port
 from tests.factories import make_settings
-from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, Silent, estate, eventually, own, plugins
+from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, Silent, eventually, own, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "follow_conninfo"
 ODD = "o'Neil \\ x=1 host=evil"
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

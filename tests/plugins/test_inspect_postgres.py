@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,19 +10,13 @@ from handyrep.model.answer import Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
-from tests.plugins.pair import Estate, Node, estate, eventually, plugins
+from tests.plugins.pair import Estate, Node, eventually, plugins
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 FACTS = {
     "in_recovery", "system_identifier", "version_num", "timeline", "received_lsn", "replayed_lsn", "replay_paused", "receiving",
     "message_age_s", "synchronous_standby_names", "upstream",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,10 @@ from handyrep.plugin_api.fakes import FakeClock, FakeWorld, example_cluster, han
 from handyrep.plugin_api.registry import Registry
 from handyrep.ports import Command, Ran
 from tests.factories import make_settings
-from tests.plugins.pair import Estate, Node, estate, plugins, programs, until
+from tests.plugins.pair import Estate, Node, plugins, programs, until
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 POLLS = ("poll_connect", "poll_isready")
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,10 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.fakes import refusing, unknown_keys
 from handyrep.plugin_api.testing import try_plugin
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, estate, plugins, until
+from tests.plugins.pair import Estate, Node, Silent, plugins, until
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 WAYS = ("promote_pg_ctl", "promote_sql")
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

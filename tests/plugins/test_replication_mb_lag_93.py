@@ -13,19 +13,13 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.fakes import babbling
 from handyrep.plugin_api.testing import try_plugin
 from tests.adapters.postgresql import account
-from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, estate, eventually, plugins, programs
+from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, eventually, plugins, programs
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 NAME = "replication_mb_lag_93"
 MB = 1048576
 IDLE_MB = 0.1
 """More than an idle master writes between two looks: it logs a snapshot from time to time."""
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,10 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, estate, plugins
+from tests.plugins.pair import Estate, Node, Silent, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "restart_pg_ctl"
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[Estate]:
-    with estate() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
