@@ -130,7 +130,33 @@ class FailoverSettings:
         list_of(word), ("fence_stop",), "plugins that prove a lost master fenced, in the order to try them"
     )
     follow_method: str = directive(word, "follow_conninfo", "plugin that points a replica at another master")
+    clients_only_via_proxies: bool = directive(
+        boolean,
+        _OFF,
+        "no client can reach a PostgreSQL of the cluster but through its pgbouncers: what fence_proxy rests on",
+    )
+    rescue_method: str = directive(
+        word, "", "plugin that gives the new master the WAL which the old one never sent; blank: it is not tried"
+    )
+    slots_method: str = directive(word, "", "plugin that makes replication slots on a new master; blank: nobody does")
+    sync_method: str = directive(
+        word, "", "plugin that sets synchronous_standby_names, where synchronous_required is not 0"
+    )
+    synchronous_required: int = directive(
+        integer(0, 100), 0, "how many replicas must confirm each commit; 0: synchronous_standby_names is left alone"
+    )
+    synchronous_replicas: tuple[str, ...] = directive(
+        list_of(word), (), "servers that may confirm commits while they are replicas; blank: all of them"
+    )
+    journal_method: str = directive(
+        word, "", "plugin that keeps a copy of an open run where another HandyRep finds it; blank: nobody does"
+    )
     rejoin_method: str = directive(word, "rejoin_rewind", "plugin that brings a former master back as a replica")
+    rejoin_up_to: str = directive(
+        choice("nothing", "follow", "rewind", "reclone"),
+        "rewind",
+        "how far HandyRep goes by itself to bring a former master back: leave it fenced, let it follow where nothing has parted, rewind it, copy it anew",
+    )
     remaster: bool = directive(boolean, _ON, "point the other replicas at the new master after a failover")
     restart_master: bool = directive(boolean, _OFF, "try once to start a stopped master in place before failing over")
     connection_failover_method: str = directive(

@@ -21,12 +21,16 @@ class Kind(enum.StrEnum):
     PROMOTION = "promotion"
     FENCE = "fence"
     FOLLOW = "follow"
+    RESCUE = "rescue"
+    SLOTS = "slots"
+    SYNC = "sync"
     REJOIN = "rejoin"
     CLONE = "clone"
     CONNECTION_FAILOVER = "connection_failover"
     ARCHIVE_SCRIPT = "archive_script"
     ARCHIVE_DELETE = "archive_delete"
     EXTRA_COMMAND = "extra_command"
+    JOURNAL = "journal"
     ALERT = "alert"
 
 
@@ -103,12 +107,30 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.FENCE, "fence_methods", "Prove that an old master can acknowledge no commit any more.",
-                Method("run", ("servername",), acts=True, text="SUCCESS only with a proof, told in proof; last_lsn when read on its disk; anything else is no proof. FAIL with untouched = True: nothing was done, so nothing is to be released"),
+                Method("run", ("servername",), acts=True, text="SUCCESS only with a proof, told in proof; last_lsn when read on its disk; ended = True when no process of it is left; anything else is no proof. FAIL with untouched = True: nothing was done, so nothing is to be released"),
                 Method("release", ("servername",), acts=True, text="take back what run() left behind so that the server may be started again"),
+                Method("keep", ("servername",), acts=True, text="called at each look at a well master: keep up what run() will rest on", optional=True),
+                Method("leave", ("servername",), acts=True, text="take away what keep() put on the server", optional=True),
             ),
             _kind(
                 Kind.FOLLOW, "follow_method", "Let a running replica receive from another master.",
                 Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: it was told to; HandyRep looks whether it streams"),
+                Method("halt", ("servername",), acts=True, text="SUCCESS once the replica receives from nobody and will not again, so that its position stands still", optional=True),
+                Method("resume", ("servername",), acts=True, text="take halt() back: receive as before", optional=True),
+            ),
+            _kind(
+                Kind.RESCUE, "rescue_method", "Give a candidate the WAL that a stopped master never sent.",
+                Method("run", ("servername", "candidate", "upto"), acts=True, text="SUCCESS: the candidate has the WAL of the stopped server to the LSN upto, and replays it; its history was not changed in any other case"),
+            ),
+            _kind(
+                Kind.SLOTS, "slots_method", "Replication slots on a new master.",
+                Method("run", ("newmaster",), acts=True, text="SUCCESS: every physical slot that a replica of the cluster uses is there, before they follow"),
+                Method("lost", ("newmaster",), acts=False, text="SUCCESS with lost: the logical slots of the master that this replica would not have, each with the reason"),
+                Method("tidy", ("servername",), acts=True, text="drop on a replica the physical slots that were for others when it was the master: they would hold its WAL for ever", optional=True),
+            ),
+            _kind(
+                Kind.SYNC, "sync_method", "Let commits wait for replicas.",
+                Method("run", ("servername", "names"), acts=True, text="SUCCESS: names is this server's synchronous_standby_names now, in force on a master, and after a restart"),
             ),
             _kind(
                 Kind.REJOIN, "rejoin_method", "Bring a stopped former master back as a replica.",
@@ -139,6 +161,11 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             _kind(
                 Kind.EXTRA_COMMAND, "extra_failover_commands", "Something of your own after a failover.",
                 Method("run", ("*parameters",), acts=True, text="its parameters from the configuration; the result is reported and undoes nothing"),
+            ),
+            _kind(
+                Kind.JOURNAL, "journal_method", "Keep the open run's journal where another HandyRep can read it.",
+                Method("run", ("text",), acts=True, text="SUCCESS: more than half of the servers hold this text durably"),
+                Method("read", (), acts=False, text="SUCCESS with texts: what each server that answers holds"),
             ),
             _kind(
                 Kind.ALERT, "push_alert_method", "Tell people.",

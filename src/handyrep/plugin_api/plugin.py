@@ -23,6 +23,8 @@ class Plugin:
     """The kinds this plugin can serve as. Empty: any."""
     needs_host: ClassVar[bool] = True
     """Of a fence: whether its proof needs an answer from the old master's host. what_if predicts by it."""
+    needs_silence: ClassVar[bool] = False
+    """Of a fence: it leaves the old master running, so it proves nothing while there is any sign of life of it."""
 
     def __init__(self, call: Call, options: Mapping[str, Any]) -> None:
         self.call = call

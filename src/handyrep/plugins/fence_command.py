@@ -86,7 +86,7 @@ class fence_command(handyrepplugin):
 
     def _proven(self, server: Server, how: str) -> Result:
         proof = f"status_command answered {self.off_answer!r} for {server.name}, {_IN_A_ROW} times in a row"
-        return self.success(f"{proof} ({how})", proof=proof)
+        return self.success(f"{proof} ({how})", proof=proof, ended=True)
 
     async def _ordered(self, server: Server, command: tuple[str, ...]) -> str:
         """How the order was taken."""

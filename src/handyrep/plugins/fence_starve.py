@@ -63,6 +63,7 @@ class fence_starve(handyrepplugin):
 
     kinds = (Kind.FENCE,)
     needs_host = False
+    needs_silence = True
     patience = option(
         seconds_between(0.1, 600.0), 5.0, "how long a replica may take to answer, and then to stop receiving"
     )

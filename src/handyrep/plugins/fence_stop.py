@@ -178,6 +178,7 @@ class fence_stop(handyrepplugin):
             proof=proof,
             last_lsn=last_lsn,
             state=state,
+            ended=True,
         )
 
     async def _hindered(self, server: Server) -> str:
