@@ -34,7 +34,14 @@ def after(run: Run, *ends: tuple[str, Outcome]) -> Run:
     return run
 
 
+def fenced() -> Run:
+    """A failover that stands before the choice."""
+    return after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("freeze", SUCCESS), ("rescue", SUCCESS))
+
+
 def extra_of(stage: str, outcome: Outcome) -> dict[str, object]:
+    if stage == "freeze" and outcome is SUCCESS:
+        return {"standing": ("r1", "r2"), "halted": ()}
     return {"candidate": "r1"} if stage == "choose" and outcome is SUCCESS else {}
 
 
@@ -49,13 +56,13 @@ def steps_when_all_goes_well(run: Run) -> list[str]:
 
 def test_the_order_of_a_failover() -> None:
     assert steps_when_all_goes_well(a_run()) == [
-        "recheck", "fence fence_a", "choose", "promote", "confirm", "record", "repoint", "follow r2", "extra mail",
+        "recheck", "fence fence_a", "freeze", "rescue", "choose", "promote", "confirm", "record", "repoint", "slots", "follow r2", "extra mail",
     ]  # fmt: skip
 
 
 def test_the_order_of_a_switchover() -> None:
     assert steps_when_all_goes_well(a_run(RunKind.SWITCHOVER)) == [
-        "preflight", "choose", "fence fence_a", "catch_up", "promote", "confirm", "record", "repoint", "follow r2", "rejoin", "extra mail",
+        "preflight", "choose", "fence fence_a", "catch_up", "promote", "confirm", "record", "repoint", "slots", "follow r2", "rejoin", "extra mail",
     ]  # fmt: skip
 
 
@@ -87,6 +94,8 @@ def test_a_master_that_did_not_run_before_is_not_started_by_undo() -> None:
         a_run(was_running=False),
         ("recheck", SUCCESS),
         ("fence fence_a", SUCCESS),
+        ("freeze", SUCCESS),
+        ("rescue", SUCCESS),
         ("choose", FAIL),
         ("release fence_a", SUCCESS),
     )
@@ -103,7 +112,7 @@ def test_a_sign_of_life_at_the_last_look_ends_it_unharmed() -> None:
 
 
 def test_an_undo_that_fails_asks() -> None:
-    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", FAIL), ("release fence_a", FAIL))
+    run = after(fenced(), ("choose", FAIL), ("release fence_a", FAIL))
     move = next_move(run)
     assert isinstance(move, Ask)
     assert move.question is Question.OLD_MASTER_NOT_RESTORED
@@ -139,12 +148,12 @@ def test_of_two_fences_only_the_one_that_did_something_is_released() -> None:
 @pytest.mark.parametrize("outcome", [SUCCESS, UNCERTAIN])
 def test_who_says_untouched_with_anything_but_a_failure_is_not_believed(outcome: Outcome) -> None:
     run = after(a_run(fences=("fence_a",)), ("recheck", SUCCESS)).with_end(untouched("fence_a", outcome))
-    run = run if outcome is UNCERTAIN else after(run, ("choose", FAIL))
+    run = run if outcome is UNCERTAIN else after(run, ("freeze", SUCCESS), ("rescue", SUCCESS), ("choose", FAIL))
     assert next_move(run) == Do(Step("release", "fence_a"))
 
 
 def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:
-    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", UNCERTAIN))
+    run = after(fenced(), ("choose", SUCCESS), ("promote", UNCERTAIN))
     assert next_move(run) == Do(Step("confirm"))
     run = after(run, ("confirm", UNCERTAIN))
     assert isinstance(next_move(run), Wait)
@@ -154,21 +163,51 @@ def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:
 
 def test_what_fails_after_the_promotion_is_reported_and_gone_past() -> None:
     run = after(
-        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS),
-        ("record", SUCCESS), ("repoint", FAIL), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
+        fenced(), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS),
+        ("record", SUCCESS), ("repoint", FAIL), ("slots", FAIL), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
     )  # fmt: skip
     move = next_move(run)
     assert isinstance(move, Finished)
-    assert [text.split(":")[0] for text in move.left] == ["repoint", "follow r2", "extra mail"]
+    assert [text.split(":")[0] for text in move.left] == ["repoint", "slots", "follow r2", "extra mail"]
 
 
-def test_a_new_master_that_cannot_be_written_down_asks() -> None:
-    run = after(
-        a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS), ("record", FAIL)
-    )  # fmt: skip
-    move = next_move(run)
-    assert isinstance(move, Ask)
-    assert move.question is Question.PROMOTED_BUT_NOT_RECORDED
+@pytest.mark.parametrize("outcome", [FAIL, UNCERTAIN])
+def test_a_new_master_that_cannot_be_written_down_is_written_down_again(outcome: Outcome) -> None:
+    run = after(fenced(), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS), ("record", outcome))
+    assert next_move(run) == Wait(Step("record"), f"record ended {outcome.value}")
+    assert next_move(after(run, ("record", SUCCESS))) == Do(Step("repoint"))
+
+
+def frozen(halted: tuple[str, ...] | None, outcome: Outcome = SUCCESS) -> Ended:
+    extra = {} if halted is None else {"standing": ("r1",), "halted": halted}
+    return Ended(Step("freeze"), outcome, "as it came", MappingProxyType(extra))
+
+
+def test_replicas_that_were_told_to_receive_nothing_receive_again_when_it_is_given_up() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS)).with_end(frozen(("r1",)))
+    run = after(run, ("rescue", SUCCESS), ("choose", FAIL))
+    assert next_move(run) == Do(Step("thaw"))
+    for outcome in (SUCCESS, FAIL, UNCERTAIN):
+        assert next_move(after(run, ("thaw", outcome))) == Do(Step("release", "fence_a"))
+    done = after(run, ("thaw", FAIL), ("release fence_a", SUCCESS), ("start", SUCCESS))
+    assert next_move(done) == Abandoned("choose ended FAIL. thaw: thaw ended FAIL")
+
+
+def test_replicas_that_were_let_alone_need_no_thaw() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS)).with_end(frozen(()))
+    assert next_move(after(run, ("rescue", SUCCESS), ("choose", FAIL))) == Do(Step("release", "fence_a"))
+
+
+def test_a_freeze_of_which_nothing_is_known_is_done_again_and_taken_back_everywhere() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS)).with_end(frozen(None, UNCERTAIN))
+    assert next_move(run) == Wait(Step("freeze"), "as it came")
+    assert run.halted == ("r1", "r2")
+    assert run.standing == frozenset()
+
+
+def test_a_switchover_waits_for_the_end_of_the_wal_instead_of_freezing() -> None:
+    assert a_run(RunKind.SWITCHOVER).standing is None
+    assert a_run().standing == frozenset()
 
 
 def play(run: Run, outcomes: list[Outcome]) -> tuple[Run, NextMove]:

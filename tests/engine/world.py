@@ -12,7 +12,8 @@ from handyrep.errors import StateError
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail, success
 from handyrep.plugin_api.caller import Caller
-from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.contract import KINDS, Kind
+from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
 from tests.factories import make_cluster, make_settings
 
@@ -30,6 +31,7 @@ class Box:
     timeline: int = 1
     follows: str = "m1"
     synchronous: str = "ANY 1 (r1, r2)"
+    receiving: bool = False
 
 
 class VirtualTime:
@@ -94,15 +96,30 @@ class Events:
         return [text for one, text in self.told if one == kind]
 
 
+class KnownPlugins(Registry):
+    """HandyRep's own; `lacking` names optional methods that no plugin has, `silent` fences that need silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lacking: set[str] = set()
+        self.silent: set[str] = set()
+
+    def load(self, name: str) -> type[Plugin]:
+        """A stand-in with every optional method that is not lacking."""
+        optional = {m.name for contract in KINDS.values() for m in contract.methods if m.optional} - self.lacking
+        facts = {"needs_silence": name in self.silent, "needs_host": super().load(name).needs_host}
+        return type(name, (Plugin,), {**facts, **dict.fromkeys(optional, Plugin.success)})
+
+
 class FakePlugins:
     """Stands where Caller stands. `instead` replaces the answer of a kind (and method) by a function of the arguments."""
 
     def __init__(self, boxes: dict[str, Box]) -> None:
         self.boxes = boxes
-        self.registry = Registry()
         self.calls: list[str] = []
         self.instead: dict[str, Answerer] = {}
         self.order: tuple[str, ...] | Result = ("r1", "r2")
+        self.registry = KnownPlugins()
 
     async def select(self, name: str, *, cluster: Cluster, deadline_s: float) -> tuple[str, ...] | Result:
         return self.order
@@ -136,7 +153,7 @@ class FakePlugins:
             return fail("silent")
         lsn = f"0/{box.position:X}"
         return success(
-            in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=False,
+            in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=box.receiving,
             synchronous_standby_names=box.synchronous if box.master else "",
         )  # fmt: skip
 
@@ -174,7 +191,7 @@ class FakePlugins:
         if not box.host:
             return fail("no SSH")
         box.up = False
-        return success(proof="no process", last_lsn=f"0/{box.position:X}")
+        return success(proof="no process", last_lsn=f"0/{box.position:X}", ended=True)
 
     def _fence_test(self, given: Mapping[str, Any]) -> Result:
         return success() if self._box(given).host else fail("no SSH")
@@ -182,6 +199,22 @@ class FakePlugins:
     def _promotion_run(self, given: Mapping[str, Any]) -> Result:
         box = self._box(given)
         box.master, box.timeline = True, box.timeline + 1
+        return success()
+
+    def _follow_halt(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        if not box.up:
+            return fail("silent")
+        box.receiving, box.follows = False, ""
+        return success()
+
+    def _follow_resume(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        box.follows = "m1"
+        return success() if box.up else fail("silent")
+
+    def _rescue_run(self, given: Mapping[str, Any]) -> Result:
+        self.boxes[given["candidate"]].position = self._box(given).position
         return success()
 
     def _follow_run(self, given: Mapping[str, Any]) -> Result:

@@ -46,6 +46,7 @@ class Box:
     needed: int = 0
     named: tuple[str, ...] = ()
     paused: bool = False
+    halted: bool = False
     heard_s: float = 0.0
 
     @property
@@ -168,7 +169,7 @@ class World:
     def streams(self, box: Box) -> bool:
         """Whether it receives from whom it follows."""
         upstream = self.boxes.get(box.follows)
-        if upstream is None or not box.in_recovery or box.runs not in (Runs.RUNNING, Runs.HUNG):
+        if upstream is None or box.halted or not box.in_recovery or box.runs not in (Runs.RUNNING, Runs.HUNG):
             return False
         alive = upstream.runs in (Runs.RUNNING, Runs.HUNG)
         return alive and self.linked(box.name, box.follows) and is_prefix(box.wal, upstream.wal)
@@ -242,7 +243,7 @@ class World:
         box = self.boxes[name]
         if box.runs is not Runs.RUNNING or not box.in_recovery:
             return False
-        box.in_recovery, box.signal, box.follows, box.paused = False, False, "", False
+        box.in_recovery, box.signal, box.follows, box.paused, box.halted = False, False, "", False, False
         box.timeline += 1
         self._append(box)
         has = set(box.wal)
@@ -274,6 +275,14 @@ class World:
             shared = next((n for n, (a, b) in enumerate(zip(box.wal, new.wal, strict=False)) if a != b), len(new.wal))
             box.wal = box.wal[:shared]
             box.timeline = self._timeline_of[box.wal[-1]]
+
+    def give_wal(self, name: str, candidate: str) -> bool:
+        """The candidate gets what stands on the disk of a stopped server, if that goes on from what it has."""
+        source, box = self.boxes[name], self.boxes[candidate]
+        if source.runs is not Runs.STOPPED or source.orphan or not is_prefix(box.wal, source.wal):
+            return False
+        box.wal, box.timeline = list(source.wal), self._timeline_of[source.wal[-1]]
+        return True
 
     def stop_cleanly(self, name: str) -> None:
         """A fast shutdown: what streams receives everything first."""

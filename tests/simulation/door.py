@@ -8,6 +8,7 @@ from typing import Any
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.plugin_api.contract import KINDS, Kind
+from handyrep.plugin_api.plugin import Plugin
 from tests.simulation.cluster import DEAD_RECEIVER_S, Box, Ordered, Runs, World
 from tests.simulation.weather import Trouble, Weather
 
@@ -25,10 +26,24 @@ class Answered:
     result: Result
 
 
+class Everything(Plugin):
+    """What is known of every plugin of the imagined cluster: it has all optional methods, and needs no silence."""
+
+    keep = leave = halt = resume = tidy = block = unblock = Plugin.success
+
+
+class Registry:
+    """Knows every plugin."""
+
+    def load(self, _: str) -> type[Plugin]:
+        return Everything
+
+
 class Door:
     """One HandyRep's way to the outside; a killed HandyRep's door stays shut."""
 
     def __init__(self, world: World, weather: Weather, watch: Callable[[], None]) -> None:
+        self.registry = Registry()
         self.world = world
         self.weather = weather
         self.answers: list[Answered] = []
@@ -117,7 +132,8 @@ class Door:
         if not self._reaches(box) or box.runs is not Runs.RUNNING:
             return SILENT
         age_s = self.world.now_s - box.heard_s
-        receiving = box.in_recovery and (self.world.streams(box) or (age_s < DEAD_RECEIVER_S and self._is_cut_off(box)))
+        cut_off = age_s < DEAD_RECEIVER_S and self._is_cut_off(box)
+        receiving = box.in_recovery and not box.halted and (self.world.streams(box) or cut_off)
         return success(
             in_recovery=box.in_recovery, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=box.lsn,
             receiving=receiving, message_age_s=age_s if receiving else None, replay_paused=box.paused,
@@ -176,14 +192,14 @@ class Door:
         if self.weather.half_done():
             return uncertain("the connection broke in the middle")
         box.fenced, box.signal = box.fenced or not box.signal, True
-        return success(proof="no process is left", last_lsn=box.lsn if self.weather.disk_is_read() else "")
+        return success(proof="no process is left", last_lsn=box.lsn if self.weather.disk_is_read() else "", ended=True)
 
     def _powered_off(self, box: Box) -> Result:
         if not self.weather.power_answers():
             return fail("the power switch does not answer")
         box.stop()
         box.host, box.powered_off = False, True
-        return success(proof="the switch says off")
+        return success(proof="the switch says off", ended=True)
 
     def _do_fence_release(self, given: Given) -> Result:
         box = self._box(given)
@@ -202,8 +218,29 @@ class Door:
         box = self._box(given)
         if not self._reaches(box) or box.runs is not Runs.RUNNING or not box.in_recovery:
             return SILENT
-        box.follows = given["newmaster"]
+        box.follows, box.halted = given["newmaster"], False
         return success()
+
+    def _do_follow_halt(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._reaches(box) or box.runs is not Runs.RUNNING or not box.in_recovery:
+            return SILENT
+        box.halted = True
+        return success(lsn=box.lsn)
+
+    def _do_follow_resume(self, given: Given) -> Result:
+        box = self._box(given)
+        if not self._reaches(box) or box.runs is not Runs.RUNNING:
+            return SILENT
+        box.halted = False
+        return success()
+
+    def _do_rescue_run(self, given: Given) -> Result:
+        if not self._commands(self._box(given)) or not self._commands(self.world.boxes[given["candidate"]]):
+            return NO_SSH
+        return (
+            success() if self.world.give_wal(given["servername"], given["candidate"]) else fail("histories have parted")
+        )
 
     def _do_rejoin_run(self, given: Given) -> Result:
         box, new = self._box(given), self.world.boxes[given["newmaster"]]
@@ -212,7 +249,7 @@ class Door:
         if not self._commands(box) or not self.world.linked(box.name, new.name) or new.runs is not Runs.RUNNING:
             return NO_SSH
         box.stop()
-        box.signal, box.fenced, box.follows = True, False, new.name
+        box.signal, box.fenced, box.follows, box.halted = True, False, new.name, False
         self.world.rewind(box.name, new.name)
         self.world.start(box.name)
         return success()

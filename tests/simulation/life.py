@@ -68,7 +68,7 @@ class Life:
             failover={
                 "auto_failover": True, "fence_methods": fences, "start_timeout": 2.0, "max_lost_wal": pick((0.0, 2.0, 16.0)),
                 "restart_master": pick((True, False)), "remaster": pick((True, True, False)), "failover_cooldown": pick((0.0, 5.0, 60.0)),
-                "connection_failover_method": "multi_pgbouncer",
+                "connection_failover_method": "multi_pgbouncer", "rescue_method": pick(("rescue_wal", "")),
             },
         )  # fmt: skip
 

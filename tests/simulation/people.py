@@ -49,13 +49,14 @@ def tidy_up(world: World, engine: Engine, deposed: Collection[str]) -> None:
 
 def _revived(world: World, box: Box) -> None:
     box.stop()
-    box.host, box.powered_off, box.fenced, box.signal = True, False, False, False
+    box.host, box.powered_off, box.fenced, box.signal, box.halted = True, False, False, False, False
     world.start(box.name)
 
 
 def _made_a_replica(world: World, box: Box, master: Box) -> None:
     box.stop()
     box.host, box.powered_off, box.fenced, box.signal, box.follows = True, False, False, True, master.name
+    box.halted = False
     world.rewind(box.name, master.name)
     world.start(box.name)
     box.runs = Runs.RUNNING

@@ -12,8 +12,9 @@ from handyrep.decide.policy import Policy
 from handyrep.engine import check, engine, execute
 from handyrep.engine.check import Check
 from handyrep.engine.conduct import Conductor
-from handyrep.engine.execute import Executor
 from handyrep.engine.journal import Journal
+from handyrep.engine.steps import after, before
+from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
 from handyrep.model.observation import Picture
@@ -65,20 +66,19 @@ def start_the_old_master_after_promote(patch: Patch) -> None:
 
 
 def no_answer_is_a_proof(patch: Patch) -> None:
-    fenced = Executor._fence
+    async def believing(on: Scene, run: Run, fence: str) -> Result:
+        result = await before.fence(on, run, fence)
+        gone = success("it is surely gone", proof="no answer", ended=True)
+        return result if result.outcome is Outcome.SUCCESS else gone
 
-    async def believing(executor: Executor, run: Run, fence: str) -> Result:
-        result = await fenced(executor, run, fence)
-        return result if result.outcome is Outcome.SUCCESS else success("it is surely gone", proof="no answer")
-
-    patch.setitem(execute._STAGES, stages.FENCE.id, believing)
+    patch.setitem(execute.STEPS, stages.FENCE.id, believing)
 
 
 def success_is_a_proof(patch: Patch) -> None:
-    async def trusting(executor: Executor, run: Run, fence: str) -> Result:
-        return await executor._hands.use(Kind.FENCE, name=fence, servername=run.old_master)
+    async def trusting(on: Scene, run: Run, fence: str) -> Result:
+        return await on.hands.use(Kind.FENCE, name=fence, servername=run.old_master)
 
-    patch.setitem(execute._STAGES, stages.FENCE.id, trusting)
+    patch.setitem(execute.STEPS, stages.FENCE.id, trusting)
 
 
 def witnesses_are_not_heard(patch: Patch) -> None:
@@ -100,16 +100,14 @@ def the_first_promise_is_kept(patch: Patch) -> None:
         promise = cluster.synchronous_standby_names or remembered(cluster, picture).synchronous_standby_names
         return dataclasses.replace(remembered(cluster, picture), synchronous_standby_names=promise)
 
-    recorded = Executor._record
-
-    async def recording(executor: Executor, run: Run, subject: str) -> Result:
-        promise = executor._state.cluster.synchronous_standby_names
-        result = await recorded(executor, run, subject)
-        executor._state.cluster = dataclasses.replace(executor._state.cluster, synchronous_standby_names=promise)
+    async def recording(on: Scene, run: Run, subject: str) -> Result:
+        promise = on.cluster.synchronous_standby_names
+        result = await after.record(on, run, subject)
+        on.state.cluster = dataclasses.replace(on.cluster, synchronous_standby_names=promise)
         return result
 
     patch.setattr(engine, "_remembered", keeping)
-    patch.setitem(execute._STAGES, stages.RECORD.id, recording)
+    patch.setitem(execute.STEPS, stages.RECORD.id, recording)
 
 
 def timelines_are_not_compared(patch: Patch) -> None:
@@ -118,7 +116,7 @@ def timelines_are_not_compared(patch: Patch) -> None:
     def forgetful(ordered: Any, cluster: Cluster, *rest: Any, **named: Any) -> Any:
         return choose(ordered, dataclasses.replace(cluster, timeline=0), *rest, **named)
 
-    patch.setattr(execute, "choose", forgetful)
+    patch.setattr(before, "choose", forgetful)
     patch.setattr(check, "choose", forgetful)
 
 
@@ -129,7 +127,7 @@ def acknowledged_rows_may_be_lost(patch: Patch) -> None:
         forgotten = dataclasses.replace(cluster, synchronous_standby_names="")
         return choose(ordered, forgotten, picture, Policy(max_lost_wal_bytes=2**40), **named)
 
-    patch.setattr(execute, "choose", generous)
+    patch.setattr(before, "choose", generous)
 
 
 def nobody_sees_that_a_run_stands_open(patch: Patch) -> None:

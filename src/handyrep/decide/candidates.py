@@ -10,7 +10,6 @@ from handyrep.decide.quorum import SyncList, parse_sync_list
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts
-from handyrep.model.server import Role
 from handyrep.model.verdict import Choice, Excluded
 
 
@@ -23,16 +22,24 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     last_lsn: Lsn | None,
     wanted: str = "",
     slack_bytes: int = 0,
+    standing: frozenset[str] | None = None,
 ) -> Choice:
     """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
 
     `last_lsn`: the old master's end of WAL as read on its disk, None when it was not. Without a proof that nothing is
     lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes; none where the master was synchronous.
+    `standing`: only these were seen to receive nothing any more; the position of any other may still move, so it neither counts as read
+    nor may take over. None: that was not asked.
     `slack_bytes`: so far behind is not held against a candidate while the master still writes: the end of its WAL is waited for later.
     """
-    facts = {name: picture.of(name).facts for name in _all_replicas(cluster)}
+    still = frozenset(_all_replicas(cluster)) if standing is None else standing
+    facts = {name: picture.of(name).facts for name in _all_replicas(cluster) if name in still}
     best = _most_advanced(facts.values(), cluster)
-    reasons = {name: _unfit(name, cluster, facts.get(name), best, slack_bytes) for name in ordered}
+    reasons = {
+        name: _unfit(name, cluster, facts.get(name), best, slack_bytes) if name in still or not _is_replica(name, cluster)
+        else "it could not be made sure that it receives nothing more, so its position may still move"
+        for name in ordered
+    }  # fmt: skip
     if wanted and wanted not in reasons:
         return Choice(None, (Excluded(wanted, "the selection plugin does not name it: it is not healthy or lagged"),))
     considered = [wanted] if wanted else list(ordered)
@@ -51,6 +58,10 @@ def _all_replicas(cluster: Cluster) -> tuple[str, ...]:
     return tuple(member.name for member in cluster.replicas)
 
 
+def _is_replica(name: str, cluster: Cluster) -> bool:
+    return name in _all_replicas(cluster)
+
+
 def _is_ours(facts: PostgresFacts, cluster: Cluster) -> bool:
     return not cluster.system_identifier or facts.system_identifier == cluster.system_identifier
 
@@ -64,8 +75,7 @@ def _unfit(
     name: str, cluster: Cluster, facts: PostgresFacts | None, best: PostgresFacts | None, slack_bytes: int
 ) -> str:
     """Why this replica must not be promoted; '' when nothing speaks against it."""
-    member = cluster.members.get(name)
-    if member is None or not member.server.enabled or member.server.role != Role.REPLICA:
+    if not _is_replica(name, cluster):
         return "it is not an enabled replica of this cluster"
     if facts is None:
         return "it could not be looked at"

@@ -7,7 +7,7 @@ once in a run, and the old master is never started after it.
 import dataclasses
 import enum
 
-from handyrep.decide.stages import FENCE, PLANS, PROMOTE, RELEASE, START, UNDO, Stage, Then, subjects
+from handyrep.decide.stages import FENCE, PLANS, RELEASE, THAW, UNDO, Stage, Then, subjects
 from handyrep.model.answer import Outcome
 from handyrep.model.run import Ended, Run, Step
 
@@ -18,7 +18,6 @@ class Question(enum.StrEnum):
     OLD_MASTER_NOT_RESTORED = (
         "The failover was given up, but the old master could not be put back as it was. Look at it, then answer."
     )
-    PROMOTED_BUT_NOT_RECORDED = "The new master takes writes, but that could not be written down. Make room or repair the state directory, then answer."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def next_move(run: Run) -> NextMove:
     return Finished(tuple(left))
 
 
-def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:  # noqa: PLR0911 - one return for each way to end
+def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
     """What this stage still wants; None when it is behind us. Failures that are gone past are added to `left`."""
     refused: list[Ended] = []
     for subject in subjects(stage, run):
@@ -85,11 +84,9 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:  # no
         then = stage.fail if ended.outcome is Outcome.FAIL else stage.uncertain
         if then is Then.WAIT:
             return Wait(ended.step, ended.details)
-        if then is Then.ASK:
-            return Ask(Question.PROMOTED_BUT_NOT_RECORDED, ended.details)
         if then is Then.UNDO:
             return _undo(run, ended.details)
-        if then is Then.GO_ON and stage is not PROMOTE:
+        if then is Then.GO_ON:
             left.append(f"{ended.step}: {ended.details}")
         refused.append(ended)
     if stage is FENCE:
@@ -101,21 +98,31 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:  # no
 
 def _undo(run: Run, reason: str) -> NextMove:
     """Take back in reverse what may have been done. Never after a promote was sent."""
-    tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
-    if not tried:
-        return Abandoned(reason)
     for stage in UNDO:
-        for subject in dict.fromkeys(reversed(tried)) if stage is RELEASE else ("",):
-            if stage is START and not run.was_running:
-                continue
+        for subject in _to_undo(stage, run):
             ended = run.last(Step(stage.id, subject))
             if ended is None:
                 return Do(Step(stage.id, subject))
-            if ended.outcome is Outcome.UNCERTAIN and stage.uncertain is Then.WAIT:
-                return Wait(ended.step, f"{reason}. {ended.step}: {ended.details}")
-            if ended.outcome is not Outcome.SUCCESS:
-                return Ask(Question.OLD_MASTER_NOT_RESTORED, f"{reason}. {ended.step}: {ended.details}")
+            if ended.outcome is Outcome.SUCCESS:
+                continue
+            told = f"{reason}. {ended.step}: {ended.details}"
+            then = stage.fail if ended.outcome is Outcome.FAIL else stage.uncertain
+            if then is Then.WAIT:
+                return Wait(ended.step, told)
+            if then is Then.ASK:
+                return Ask(Question.OLD_MASTER_NOT_RESTORED, told)
+            reason = told
     return Abandoned(reason)
+
+
+def _to_undo(stage: Stage, run: Run) -> tuple[str, ...]:
+    """What this stage of the undo is done to: only what may have been changed."""
+    if stage is THAW:
+        return ("",) if run.halted else ()
+    tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
+    if stage is RELEASE:
+        return tuple(dict.fromkeys(reversed(tried)))
+    return ("",) if tried and run.was_running else ()
 
 
 def _untouched(fence: Ended) -> bool:

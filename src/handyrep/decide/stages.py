@@ -15,6 +15,7 @@ class Then(enum.Enum):
     NEXT = "the next subject of the stage; when none is left, undo"
     UNDO = "take back what was done and leave the old master as it was"
     GO_ON = "go on; it is reported"
+    HEED = "go on; the steps that come take it into account"
     WAIT = "look again in the next cycle: it may still happen, and nothing else may be done meanwhile"
     ASK = "stand still and ask a person"
 
@@ -32,23 +33,29 @@ class Stage:
 RECHECK = Stage("recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO)
 PREFLIGHT = Stage("preflight", "check that {old} is well and that a replica can take over", Then.UNDO, Then.UNDO)
 FENCE = Stage("fence", "prove with {subject} that {old} can acknowledge no commit any more", Then.NEXT, Then.NEXT)
+FREEZE = Stage(
+    "freeze", "let no replica receive anything more, so that their positions stand still", Then.HEED, Then.WAIT
+)
+RESCUE = Stage("rescue", "give the best replica the WAL that {old} wrote and never sent", Then.HEED, Then.HEED)
 CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO)
 CATCH_UP = Stage("catch_up", "wait until {new} has everything that {old} wrote", Then.UNDO, Then.UNDO)
-PROMOTE = Stage("promote", "order {new} to become the master", Then.GO_ON, Then.GO_ON)
+PROMOTE = Stage("promote", "order {new} to become the master", Then.HEED, Then.HEED)
 CONFIRM = Stage("confirm", "look until {new} takes writes", Then.WAIT, Then.WAIT)
-RECORD = Stage("record", "write down that {new} is the master", Then.ASK, Then.ASK)
+RECORD = Stage("record", "write down that {new} is the master", Then.WAIT, Then.WAIT)
+SLOTS = Stage("slots", "make the replication slots on {new} that its replicas use", Then.GO_ON, Then.GO_ON)
 REPOINT = Stage("repoint", "point the proxies at {new}", Then.GO_ON, Then.GO_ON)
 FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.GO_ON)
 REJOIN = Stage("rejoin", "bring {old} back as a replica of {new}", Then.GO_ON, Then.GO_ON)
 EXTRA = Stage("extra", "run the command {subject}", Then.GO_ON, Then.GO_ON)
 
-FAILOVER = (RECHECK, FENCE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, EXTRA)
-SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, FOLLOW, REJOIN, EXTRA)
+FAILOVER = (RECHECK, FENCE, FREEZE, RESCUE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, EXTRA)
+SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, REJOIN, EXTRA)
 PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER}
 
 RELEASE = Stage("release", "take back what {subject} left on {old}", Then.ASK, Then.WAIT)
+THAW = Stage("thaw", "let the replicas receive as before", Then.GO_ON, Then.GO_ON)
 START = Stage("start", "start {old} again as the master it was", Then.ASK, Then.ASK)
-UNDO = (RELEASE, START)
+UNDO = (THAW, RELEASE, START)
 
 BY_ID = {stage.id: stage for stage in (*FAILOVER, *SWITCHOVER, *UNDO)}
 

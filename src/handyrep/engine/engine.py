@@ -18,6 +18,7 @@ from handyrep.engine.hands import Hands
 from handyrep.engine.journal import Journal
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
+from handyrep.engine.steps.scene import Scene
 from handyrep.errors import BusyError
 from handyrep.model.cluster import Cluster
 from handyrep.model.observation import Picture
@@ -44,7 +45,7 @@ class Engine:
         self.hands = Hands(caller, settings, state)
         self.observer = Observer(self.hands, state)
         self.journal = Journal(log, clock)
-        self.executor = Executor(self.hands, self.observer, state, settings, self.policy, clock)
+        self.executor = Executor(Scene(self.hands, self.observer, state, settings, self.policy, clock))
         self.conductor = Conductor(self.executor, self.journal, state, events, clock)
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None

@@ -4,11 +4,13 @@ from typing import Any
 
 from handyrep.config.settings import Settings
 from handyrep.engine.state import State
+from handyrep.errors import PluginError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail
 from handyrep.model.server import Server
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import KINDS, Kind
+from handyrep.plugin_api.plugin import Plugin
 
 _OF_A_SERVER = frozenset({Kind.RESTART, Kind.PROMOTION, Kind.CLONE})
 
@@ -44,6 +46,21 @@ class Hands:
         return await self._caller.call(
             kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
         )
+
+    def able(self, kind: Kind, method: str) -> bool:
+        """Whether the configured plugin of this kind has an optional method."""
+        return hasattr(self._loaded(self.configured(kind)), method)
+
+    def needs_silence(self, fence: str) -> bool:
+        """Whether this fence proves nothing while there is a sign of life; one that cannot be loaded proves nothing at all."""
+        plugin = self._loaded(fence)
+        return plugin is None or plugin.needs_silence
+
+    def _loaded(self, name: str) -> type[Plugin] | None:
+        try:
+            return self._caller.registry.load(name)
+        except PluginError:
+            return None
 
     async def may_act(self) -> Result:
         """SUCCESS when this HandyRep is the one that may act."""

@@ -87,6 +87,39 @@ class Run:
         read = [e.extra.get("last_lsn") for e in self.ended if e.step.stage == "fence" and e.outcome is Outcome.SUCCESS]
         return str(read[-1] or "") if read else ""
 
+    def _last_of(self, stage: str) -> Ended | None:
+        found = [ended for ended in self.ended if ended.step.stage == stage]
+        return found[-1] if found else None
+
+    @property
+    def signs_of_life(self) -> tuple[str, ...]:
+        """What still spoke for a living old master when the last look at it found it gone all the same."""
+        looked = self._last_of("recheck")
+        return tuple(looked.extra.get("signs", ())) if looked is not None else ()
+
+    @property
+    def old_master_ended(self) -> bool:
+        """Whether the fence's proof says that no process of the old master is left, so that it can send nothing either."""
+        return any(
+            e.extra.get("ended") is True for e in self.ended if e.step.stage == "fence" and e.outcome is Outcome.SUCCESS
+        )
+
+    @property
+    def standing(self) -> frozenset[str] | None:
+        """The replicas that were seen to receive nothing any more; None in a switchover, where the end of the WAL is waited for."""
+        if self.kind is RunKind.SWITCHOVER:
+            return None
+        frozen = self._last_of("freeze")
+        return frozenset(frozen.extra.get("standing", ())) if frozen is not None else frozenset()
+
+    @property
+    def halted(self) -> tuple[str, ...]:
+        """The replicas that may have been told to receive from nobody: all of them when HandyRep does not know how that ended."""
+        frozen = self._last_of("freeze")
+        if frozen is None:
+            return ()
+        return tuple(frozen.extra["halted"]) if "halted" in frozen.extra else self.replicas
+
     @property
     def promote_was_sent(self) -> bool:
         """Whether promoting was begun: from then on there is only forward."""

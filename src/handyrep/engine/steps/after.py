@@ -1,0 +1,117 @@
+"""The promote and what follows it. From here there is only forward: nothing in this file takes anything back."""
+
+import dataclasses
+
+from handyrep.decide import stages
+from handyrep.engine.hands import numbered, said
+from handyrep.engine.steps.scene import Scene
+from handyrep.model.answer import Outcome
+from handyrep.model.cluster import Cluster
+from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.model.run import Run, Step
+from handyrep.model.server import Role
+from handyrep.plugin_api.contract import Kind
+
+_CONFIRM_FOR_S = 5.0
+"""One confirm step looks for so long; the engine repeats it for as long as it takes."""
+
+
+async def promote(on: Scene, run: Run, _: str) -> Result:
+    """Order it. Whether it happened is looked for by confirm."""
+    return await on.hands.use(Kind.PROMOTION, server=on.server(run.new_master))
+
+
+async def confirm(on: Scene, run: Run, _: str) -> Result:
+    """SUCCESS once the new master was seen to take a write."""
+    told: dict[str, object] = {}
+
+    async def writes() -> bool:
+        facts = await on.observer.facts(run.new_master)
+        if facts is None or facts.in_recovery:
+            return False
+        told.update(timeline=facts.timeline, synchronous_standby_names=facts.synchronous_standby_names)
+        told.update(lsn=str(facts.received_lsn))
+        written = await on.hands.use(Kind.INSPECT, "write", server=on.server(run.new_master))
+        return written.outcome is Outcome.SUCCESS
+
+    if await on.until(writes, _CONFIRM_FOR_S):
+        return success(f"{run.new_master} takes writes", **told)
+    return uncertain(f"{run.new_master} was ordered to become the master and does not take writes yet")
+
+
+async def record(on: Scene, run: Run, _: str) -> Result:
+    """Write down who the master is."""
+    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.clock.now()))
+    return success(f"{run.new_master} is the master in epoch {run.epoch}")
+
+
+def recorded(cluster: Cluster, run: Run) -> Cluster:
+    """The cluster after a run whose new master was seen to take writes."""
+    for name, role in ((run.old_master, Role.REPLICA), (run.new_master, Role.MASTER)):
+        member = cluster.members[name]
+        cluster = cluster.with_member(dataclasses.replace(member, server=dataclasses.replace(member.server, role=role)))
+    confirmed = run.last(Step(stages.CONFIRM.id))
+    told = confirmed.extra if confirmed is not None else {}
+    return dataclasses.replace(
+        cluster,
+        epoch=run.epoch,
+        timeline=max(cluster.timeline, int(told.get("timeline", 0))),
+        synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
+    )
+
+
+async def slots(on: Scene, run: Run, _: str) -> Result:
+    """Make the slots that the others use, before they follow."""
+    if not on.hands.configured(Kind.SLOTS):
+        return success("slots_method is blank: no slots are made")
+    return await on.hands.use(Kind.SLOTS, newmaster=run.new_master)
+
+
+async def repoint(on: Scene, run: Run, _: str) -> Result:
+    """Lead the clients to the new master."""
+    if not on.hands.configured(Kind.CONNECTION_FAILOVER):
+        return success("no connection proxies are configured")
+    return await on.hands.use(Kind.CONNECTION_FAILOVER, newmaster=run.new_master)
+
+
+async def follow(on: Scene, run: Run, name: str) -> Result:
+    """Let one replica receive from the new master."""
+    return await follow_master(on, name, run.new_master)
+
+
+async def follow_master(on: Scene, name: str, master: str) -> Result:
+    """Let a running replica receive from `master`, and look until it does."""
+    ordered = await on.hands.use(Kind.FOLLOW, server=on.server(name), newmaster=master)
+    if ordered.outcome is Outcome.FAIL:
+        return ordered
+    if await on.until(lambda: _streams(on, name), on.settings.failover.start_timeout):
+        return success(f"{name} receives from {master}")
+    return fail(f"{name} was told to receive from {master} and does not yet")
+
+
+async def _streams(on: Scene, name: str) -> bool:
+    result = await on.hands.use(Kind.REPLICATION_STATUS, server=on.server(name))
+    return result.outcome is Outcome.SUCCESS and result.extra.get("replicating") is True
+
+
+async def rejoin(on: Scene, run: Run, _: str) -> Result:
+    """Bring the old master back after a switchover."""
+    return await rejoin_master(on, run.old_master, run.new_master)
+
+
+async def rejoin_master(on: Scene, name: str, master: str) -> Result:
+    """Bring a stopped former master back as a replica of `master`, and look until it receives."""
+    result = await on.hands.use(Kind.REJOIN, server=on.server(name), newmaster=master)
+    if result.outcome is Outcome.FAIL:
+        return result
+    if await on.until(lambda: _streams(on, name), on.settings.failover.start_timeout):
+        return success(f"{name} is a replica of {master}", **dict(result.extra))
+    return fail(f"{name} was started as a replica of {master} and does not receive yet: {said(result)}")
+
+
+async def extra(on: Scene, _: Run, name: str) -> Result:
+    """One of extra_failover_commands."""
+    command = next((c for c in on.settings.extra_failover_commands if c.name == name), None)
+    if command is None:
+        return fail(f"there is no command {name!r} in the configuration any more")
+    return await on.hands.use(Kind.EXTRA_COMMAND, name=command.command, **numbered(command.parameters))

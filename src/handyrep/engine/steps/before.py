@@ -1,0 +1,177 @@
+"""The steps before a promote: the last look, the fence, the receivers, the rescue of WAL, the choice. All of them can be taken back."""
+
+import asyncio
+import dataclasses
+
+from handyrep.decide import stages
+from handyrep.decide.assess import assess
+from handyrep.decide.candidates import choose
+from handyrep.engine.hands import said
+from handyrep.engine.steps.scene import Scene
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result, fail, success
+from handyrep.model.run import Run, RunKind
+from handyrep.model.verdict import Choice
+from handyrep.plugin_api.contract import Kind
+
+
+async def recheck(on: Scene, run: Run, _: str) -> Result:
+    """Look once more from everywhere. SUCCESS: it is still gone, with `signs` of life that some fences do not stand."""
+    picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
+    on.state.update(assess(on.cluster, picture))
+    seen = picture.of(run.old_master)
+    dead_at_home = seen.host_answers is Answer.YES and seen.sees_master is Answer.NO
+    others = [name for name, one in picture.seen.items() if name != run.old_master and one.sees_master is Answer.YES]
+    if seen.up is Answer.YES or (seen.alive is Answer.YES and not dead_at_home):
+        return fail(f"{run.old_master} answers again")
+    if others and not dead_at_home:
+        return fail(f"{' and '.join(others)} can still see {run.old_master}")
+    signs = [f"{name} can still see it" for name in others]
+    signs += ["PostgreSQL answers there"] if seen.alive is Answer.YES else []
+    return success(f"{run.old_master} is still gone", signs=signs)
+
+
+async def preflight(on: Scene, run: Run, _: str) -> Result:
+    """Whether a switchover can begin: the master is well, and a fence could stop it."""
+    picture = await on.observer.verify()
+    on.state.update(assess(on.cluster, picture))
+    seen = picture.of(run.old_master)
+    if seen.writable is not Answer.YES:
+        return fail(f"{run.old_master} does not take writes ({'; '.join(seen.notes)}), so this would be a failover")
+    if seen.running is not Answer.YES:
+        said_so = "; ".join(seen.notes)
+        return fail(f"the service of {run.old_master} is not settled, so stopping it might not be clean ({said_so})")
+    for name in run.fences:
+        possible = await on.hands.use(Kind.FENCE, "test", name=name, servername=run.old_master)
+        if possible.outcome is Outcome.SUCCESS:
+            return success(f"{run.old_master} is well and {name} can stop it")
+    return fail(f"none of {', '.join(run.fences) or 'no fence_methods'} could prove that {run.old_master} has stopped")
+
+
+async def fence(on: Scene, run: Run, name: str) -> Result:
+    """SUCCESS only with a proof. One that leaves the master running is not even tried while there is a sign of life."""
+    if name == stages.CONFIRMATION:
+        word = f"a person is sure that {run.old_master} is off and stays off: {run.confirmed}"
+        return success(word, proof=word, ended=True)
+    if run.signs_of_life and on.hands.needs_silence(name):
+        why = "; ".join(run.signs_of_life)
+        return fail(
+            f"{name} proves nothing of a master that gives a sign of life ({why}): nothing was done", untouched=True
+        )
+    result = await on.hands.use(Kind.FENCE, name=name, servername=run.old_master)
+    if result.outcome is Outcome.SUCCESS and not result.extra.get("proof"):
+        return fail(f"{name} said SUCCESS without telling its proof, which proves nothing")
+    return result
+
+
+async def freeze(on: Scene, run: Run, _: str) -> Result:
+    """Let every replica's position stand still: `standing` are those that were seen to, `halted` those told to receive nothing."""
+    found = await asyncio.gather(*(_frozen(on, run, name) for name in run.replicas))
+    why_not = {name: why for name, (why, _) in zip(run.replicas, found, strict=True) if why}
+    halted = [name for name, (_, told) in zip(run.replicas, found, strict=True) if told]
+    standing = [name for name in run.replicas if name not in why_not]
+    told = "; ".join(f"{name}: {why}" for name, why in why_not.items())
+    details = f"{', '.join(standing) or 'no replica'} can receive nothing more{f' ({told})' if told else ''}"
+    return (success if standing else fail)(details, standing=standing, halted=halted)
+
+
+async def _frozen(on: Scene, run: Run, name: str) -> tuple[str, bool]:
+    """(why its position may still move, or ''; whether it was told to receive nothing)."""
+    facts = await on.observer.facts(name)
+    if facts is None or not facts.in_recovery:
+        return "it does not answer" if facts is None else "it is not in recovery", False
+    if run.old_master_ended and not facts.receiving:
+        return "", False
+    if on.hands.able(Kind.FOLLOW, "halt"):
+        halted = await on.hands.use(Kind.FOLLOW, "halt", server=on.server(name))
+        if halted.outcome is not Outcome.SUCCESS:
+            return f"its receiver could not be stopped: {said(halted)}", True
+        return "" if await _receives_nothing(on, name) else "it goes on receiving", True
+    if not run.old_master_ended:
+        return f"{on.hands.configured(Kind.FOLLOW)} cannot stop its receiver, and the old master may still send", False
+
+    async def ended() -> bool:
+        return await _receives_nothing(on, name)
+
+    calm = await on.until(ended, on.settings.failover.call_timeout)
+    return "" if calm else "it goes on receiving", False
+
+
+async def _receives_nothing(on: Scene, name: str) -> bool:
+    facts = await on.observer.facts(name)
+    return facts is not None and not facts.receiving
+
+
+async def rescue(on: Scene, run: Run, _: str) -> Result:
+    """Give the candidate what the old master wrote and never sent, where its disk can still be read."""
+    end = _last_lsn(run)
+    if end is None:
+        return success("the old master's disk was not read, so there is nothing to give")
+    picture = await on.observer.verify(*run.replicas)
+    if (await _choice(on, run, picture, end)).lost_bytes == 0:
+        return success("no replica needs it")
+    best = (await _choice(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
+    if best is None:
+        return success("there is no replica to give it to")
+    if not on.hands.configured(Kind.RESCUE):
+        return fail(f"{best} lacks WAL that the old master has, and rescue_method is blank")
+    return await on.hands.use(Kind.RESCUE, servername=run.old_master, candidate=best, upto=str(end))
+
+
+async def select(on: Scene, run: Run, _: str) -> Result:
+    """The replica that shall become the master, in `candidate`, with what may be lost."""
+    picture, old = await asyncio.gather(on.observer.verify(*run.replicas), on.observer.facts(run.old_master))
+    if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
+        return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
+    choice = await _choice(on, run, picture, _last_lsn(run))
+    excluded = {e.name: e.reason for e in choice.excluded}
+    if choice.candidate is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded.items())
+        return fail(f"no replica may take over: {reasons or 'the selection plugin named none'}", excluded=excluded)
+    found = {"candidate": choice.candidate, "lost_bytes": choice.lost_bytes, "excluded": excluded}
+    return success(f"{choice.candidate}: {choice.proof}", **found)
+
+
+async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -> Choice:
+    """In a switchover the master still writes when the candidate is chosen: catch_up gives the data proof later."""
+    ordered, _ = await on.hands.select()
+    slack_bytes = 0
+    if run.kind is RunKind.SWITCHOVER:
+        slack_bytes = on.policy.max_lost_wal_bytes
+        known = [seen.facts.received_lsn for seen in picture.seen.values() if seen.facts is not None]
+        last_lsn = max(known, default=None)
+    return choose(
+        ordered,
+        on.cluster,
+        picture,
+        dataclasses.replace(on.policy, loss_accepted=run.loss_accepted),
+        last_lsn=last_lsn,
+        wanted=run.wanted,
+        slack_bytes=slack_bytes,
+        standing=run.standing,
+    )
+
+
+def _last_lsn(run: Run) -> Lsn | None:
+    try:
+        return Lsn.parse(run.last_lsn)
+    except ValueError:
+        return None
+
+
+async def catch_up(on: Scene, run: Run, _: str) -> Result:
+    """Wait until the candidate has everything that the stopped master wrote."""
+    wanted = _last_lsn(run)
+    if wanted is None:
+        why = f"nothing proves that {run.new_master} has it all"
+        return fail(f"the end of {run.old_master}'s WAL was not read on its disk, so {why}")
+
+    async def has_it() -> bool:
+        facts = await on.observer.facts(run.new_master)
+        return facts is not None and facts.received_lsn >= wanted
+
+    if await on.until(has_it, on.settings.failover.start_timeout):
+        return success(f"{run.new_master} has the WAL of {run.old_master} to its end at {wanted}")
+    return fail(f"{run.new_master} did not receive the WAL of {run.old_master} to its end at {wanted}")

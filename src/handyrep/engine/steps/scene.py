@@ -1,0 +1,46 @@
+"""What every step works with: the way to plugins, the eyes, the recorded state, the settings. Owns waiting until something is seen."""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+
+from handyrep.config.settings import Settings
+from handyrep.decide.policy import Policy
+from handyrep.engine.hands import Hands
+from handyrep.engine.observe import Observer
+from handyrep.engine.state import State
+from handyrep.model.cluster import Cluster
+from handyrep.model.server import Server
+from handyrep.ports import Clock
+
+_LOOK_EVERY_S = 0.05
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scene:
+    """Shared by all steps of all runs; nothing of a single run is kept here: that stands in its journal."""
+
+    hands: Hands
+    observer: Observer
+    state: State
+    settings: Settings
+    policy: Policy
+    clock: Clock
+
+    @property
+    def cluster(self) -> Cluster:
+        """The present snapshot."""
+        return self.state.cluster
+
+    def server(self, name: str) -> Server:
+        """A server of the cluster."""
+        return self.state.cluster.members[name].server
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], limit_s: float) -> bool:
+        """Look again and again until it holds or `limit_s` has passed; at least once."""
+        end = self.clock.monotonic() + limit_s
+        while True:
+            if await holds():
+                return True
+            if self.clock.monotonic() >= end:
+                return False
+            await self.clock.sleep(_LOOK_EVERY_S)

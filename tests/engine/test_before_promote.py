@@ -1,0 +1,142 @@
+"""Between the fence and the promote: which fence is not even tried, whose position stands still, and what is rescued."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from handyrep.model.result import Result, fail, success
+from tests.engine.test_confirmed_failover import call
+from tests.engine.world import Imagined
+
+LEAVES_RUNNING = {"proof": "no commit can end there", "last_lsn": ""}
+
+
+async def lost_master(*, synchronous: str = "ANY 1 (r1, r2)", **failover: Any) -> Imagined:
+    """A cluster that HandyRep knew when it was well, and whose PostgreSQL on m1 is gone."""
+    world = Imagined(**failover)
+    world.boxes["m1"].synchronous = synchronous
+    await world.look()
+    world.boxes["m1"].up = False
+    return world
+
+
+def hung(given: Mapping[str, Any]) -> Result:
+    """At home nobody gets in; a replica still hears from it."""
+    return fail("silent", no=True) if given["servername"] == "m1" else success()
+
+
+async def test_a_fence_that_leaves_the_master_running_is_not_tried_on_one_that_gives_a_sign_of_life() -> None:
+    world = await lost_master(fence_methods=("fence_starve", "fence_stop"))
+    world.plugins.registry.silent = {"fence_starve"}
+    world.plugins.instead["inspect.sees"] = hung
+    await world.look()
+    (run, how, _) = world.engine.journal.runs()[-1]
+    assert how == "finished"
+    assert run.signs_of_life == ("r1 can still see it", "r2 can still see it")
+    starve = next(e for e in run.ended if e.step.subject == "fence_starve")
+    assert starve.extra["untouched"] is True
+    assert "sign of life" in starve.details
+    assert world.plugins.count("fence.run") == 1, "fence_stop alone"
+
+
+async def test_without_a_sign_of_life_it_is_tried() -> None:
+    world = await lost_master(fence_methods=("fence_starve",))
+    world.plugins.registry.silent = {"fence_starve"}
+    world.plugins.instead["fence.run"] = lambda _: success(**LEAVES_RUNNING)
+    world.plugins.instead["fence.test"] = lambda _: success()
+    await world.look()
+    assert world.master == "r1"
+
+
+async def test_receivers_are_halted_where_the_old_master_may_still_send() -> None:
+    world = await lost_master()
+    world.plugins.instead["fence.run"] = lambda _: success(**LEAVES_RUNNING)
+    await world.look()
+    order = [c for c in world.plugins.calls if c.startswith(("fence.run", "follow.halt", "promotion"))]
+    assert order == ["fence.run m1", "follow.halt r1", "follow.halt r2", "promotion.run r1"]
+
+
+async def test_receivers_that_ended_with_the_master_are_left_alone() -> None:
+    world = await lost_master()
+    await world.look()
+    assert world.master == "r1"
+    assert world.plugins.count("follow.halt") == 0
+
+
+async def test_a_receiver_that_goes_on_after_the_master_ended_is_halted() -> None:
+    world = await lost_master()
+    world.boxes["r2"].receiving = True
+    await world.look()
+    assert world.plugins.count("follow.halt r2") == 1
+    assert world.plugins.count("follow.halt r1") == 0
+
+
+async def test_a_replica_that_cannot_be_halted_neither_counts_nor_takes_over() -> None:
+    world = await lost_master(max_lost_wal=1000.0)
+    world.plugins.instead["fence.run"] = lambda _: success(**LEAVES_RUNNING)
+    world.plugins.instead["follow.halt"] = lambda given: (
+        fail("allow_alter_system is off") if given["servername"] == "r1" else success()
+    )
+    await world.look()
+    (run, how, text) = world.engine.journal.runs()[-1]
+    assert how == "abandoned"
+    assert run.standing == frozenset({"r2"})
+    assert "r1: it could not be made sure that it receives nothing more" in text
+    assert "r2: how much WAL would be lost is not known" in text, "one of two names is not read"
+    assert world.plugins.count("follow.resume") == 2
+    assert world.plugins.count("promotion") == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_follow_plugin_that_cannot_halt_is_enough_only_when_the_master_has_ended(ended: bool) -> None:
+    world = await lost_master()
+    world.plugins.registry.lacking = {"halt", "resume"}
+    if not ended:
+        world.plugins.instead["fence.run"] = lambda _: success(**LEAVES_RUNNING)
+    await world.look()
+    assert world.plugins.count("promotion") == (1 if ended else 0)
+
+
+async def test_without_halt_a_receiver_that_goes_on_is_waited_for() -> None:
+    world = await lost_master()
+    world.plugins.registry.lacking = {"halt", "resume"}
+    world.boxes["r1"].receiving = True
+    await world.look()
+    assert world.engine.journal.runs()[-1][0].standing == frozenset({"r2"})
+
+
+async def test_wal_that_was_never_sent_is_given_to_the_candidate_before_it_is_promoted() -> None:
+    world = await lost_master(synchronous="", rescue_method="rescue_wal", max_lost_wal=0.0)
+    world.boxes["m1"].position = 5000
+    await world.look()
+    assert world.master == "r1"
+    assert world.boxes["r1"].position == 5000
+    assert world.plugins.calls.index("rescue.run m1") < world.plugins.calls.index("promotion.run r1")
+
+
+async def test_without_a_rescue_what_may_not_be_lost_is_not_lost() -> None:
+    world = await lost_master(synchronous="", max_lost_wal=0.0)
+    world.boxes["m1"].position = 5000
+    await world.look()
+    (_, how, text) = world.engine.journal.runs()[-1]
+    assert how == "abandoned"
+    assert "lacks 4000 bytes" in text
+
+
+async def test_a_rescue_that_fails_leaves_the_loss_to_be_judged() -> None:
+    world = await lost_master(synchronous="", rescue_method="rescue_wal", max_lost_wal=16.0)
+    world.boxes["m1"].position = 5000
+    world.plugins.instead["rescue.run"] = lambda _: fail("the host went away")
+    await world.look()
+    assert (world.master, world.plugins.count("rescue.run")) == ("r1", 1)
+
+
+async def test_a_persons_word_halts_receivers_that_still_wait_for_the_dead_host() -> None:
+    world = await lost_master(fence_methods=())
+    world.boxes["m1"].host = False
+    world.boxes["r1"].receiving = True
+    await world.look()
+    done = await call(world)
+    assert done["result"] == "SUCCESS"
+    assert world.plugins.count("follow.halt r1") == 1
