@@ -83,7 +83,10 @@ async def running(
         check = Check(engine)
         monitor = Monitor(engine, check)
         databases.on_lost = lambda _server: monitor.look_now()
-        yield Running(engine, check, monitor, history, table, loaded)
+        try:
+            yield Running(engine, check, monitor, history, table, loaded)
+        finally:
+            await check.returning.close()
     finally:
         hosts.close()
         await asyncio.sleep(_CLOSING_S)

@@ -8,8 +8,8 @@ from handyrep.engine.check import new_run
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Outcome
 from handyrep.model.run import Ended, RunKind, Step
-from handyrep.operations.actions import answer
 from handyrep.operations.declare import Running
+from handyrep.operations.mastership import answer
 from tests.engine.world import Imagined
 from tests.simulation.people import Desk
 

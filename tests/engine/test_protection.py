@@ -7,7 +7,7 @@ from tests.engine.world import Imagined
 
 
 async def level(world: Imagined, operation: str = "get_status") -> str | None:
-    on = cast("Running", type("On", (), {"engine": world.engine}))
+    on = cast("Running", type("On", (), {"engine": world.engine, "check": world.check}))
     told: dict[str, Any] = await invoke(on, operation, {})
     return None if told["protection"] is None else str(told["protection"]["level"])
 

@@ -24,7 +24,21 @@ _ANSWERS = {
     "sees": "sees_master",
     "writable": "writable",
 }
-_HEADS = ("story", "policy", "cooldown", "restarts", "active", "frozen", "servers", "proof", "verdict", "says")
+_HEADS = (
+    "story",
+    "policy",
+    "cooldown",
+    "restarts",
+    "active",
+    "frozen",
+    "deposed",
+    "timeline",
+    "maintenance",
+    "servers",
+    "proof",
+    "verdict",
+    "says",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +79,7 @@ def _story(lines: list[tuple[str, str]]) -> Story:
         proofs=tuple(_proofs(heads.get("proof", ""))),
         choice=choose(ordered, cluster, picture, Policy(max_lost_wal_bytes=2**60), last_lsn=Lsn(0)),
         cooldown_left_s=float(heads.get("cooldown", "0")),
+        maintenance_left_s=float(heads.get("maintenance", "0")),
         restarts_tried=int(heads.get("restarts", "0")),
     )
     rule, move = heads["verdict"].split()
@@ -74,7 +89,12 @@ def _story(lines: list[tuple[str, str]]) -> Story:
 def _cluster(heads: dict[str, str], seen: dict[str, Seen]) -> Cluster:
     names = heads.get("servers", "").split() or sorted({"m1", "r1", *seen})
     servers = [make_server(name, "master" if name.startswith("m") else "replica") for name in names]
-    return make_cluster(*servers, system_identifier=OURS, frozen=heads.get("frozen", ""))
+    timelines = [int(heads.get("timeline", "0"))]
+    timelines += [one.facts.timeline for one in seen.values() if one.facts is not None]
+    return make_cluster(
+        *servers, system_identifier=OURS, frozen=heads.get("frozen", ""), timeline=max(timelines),
+        deposed=tuple(heads.get("deposed", "").split()), maintenance_reason="a new kernel",
+    )  # fmt: skip
 
 
 def _seen(words: str) -> Seen:
@@ -88,11 +108,12 @@ def _seen(words: str) -> Seen:
 
 
 def _facts(words: list[str], lsn: str) -> PostgresFacts:
+    timeline = next((int(word.removeprefix("timeline=")) for word in words if word.startswith("timeline=")), 1)
     identifier = STRANGER if "stranger" in words else OURS
     return PostgresFacts(
         in_recovery="master" not in words,
         system_identifier=identifier,
-        timeline=1,
+        timeline=timeline,
         version_num=150000,
         received_lsn=Lsn.parse(lsn),
     )

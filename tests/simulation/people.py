@@ -8,8 +8,9 @@ from typing import Literal
 from handyrep.engine.check import Check
 from handyrep.engine.engine import Engine
 from handyrep.model.result import Result
-from handyrep.operations.actions import answer, manual_failover, remaster
+from handyrep.operations.actions import remaster
 from handyrep.operations.declare import Running
+from handyrep.operations.mastership import answer, manual_failover
 from tests.simulation.cluster import Box, Runs, World
 
 

@@ -100,13 +100,13 @@ _HOST = (
 )
 MASTER_ROWS = (
     *_REACHABLE,
-    *_POLLED,
     Row(
         "S30",
         lambda c: c.seen.facts is not None and c.seen.facts.in_recovery,
         Health.DOWN,
         "is recorded as the master, but is in recovery: it takes no writes",
     ),
+    *_POLLED,
     Row(
         "S31",
         lambda c: c.seen.writable is not YES,
@@ -118,13 +118,13 @@ MASTER_ROWS = (
 )
 REPLICA_ROWS = (
     *_REACHABLE,
-    *_POLLED,
     Row(
         "S40",
         lambda c: c.seen.facts is not None and not c.seen.facts.in_recovery,
         Health.WARNING,
         "is recorded as a replica, but is not in recovery: it is a second master",
     ),
+    *_POLLED,
     Row("S41", lambda c: c.seen.replicating is NO, Health.WARNING, "is not replicating from the master{notes}"),
     Row(
         "S42",

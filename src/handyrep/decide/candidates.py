@@ -37,7 +37,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     best = _most_advanced(facts.values(), cluster)
     reasons = {
         name: _unfit(name, cluster, facts.get(name), best, slack_bytes) if name in still or not _is_replica(name, cluster)
-        else "it could not be made sure that it receives nothing more, so its position may still move"
+        else "it is being worked on, or it could not be made sure that it receives nothing more: its position may still move"
         for name in ordered
     }  # fmt: skip
     if wanted and wanted not in reasons:

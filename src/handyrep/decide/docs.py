@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from handyrep.decide.failover import RULES
 from handyrep.decide.progress import Question
-from handyrep.decide.stages import FAILOVER, SWITCHOVER, UNDO, Stage
+from handyrep.decide.stages import ADOPTION, FAILOVER, SWITCHOVER, UNDO, Stage
 
 _HEAD = """\
 # When HandyRep fails over, and when it does nothing
@@ -47,6 +47,7 @@ def page() -> str:
         _table("The rules", "The first row that holds gives the verdict.", ("rule", "verdict", "sentence"), _rules()),
         _stages("A failover, step by step", "Each step is written down before it is done and after.", FAILOVER),
         _stages("A switchover, step by step", "The master lives; it is stopped only once a replica is ready.", SWITCHOVER),
+        _stages("An adoption, step by step", "A person promoted a replica by hand, and says so (handyrep adopt).", ADOPTION),
         _stages("Taking it back", "Until the promote is sent, a failover that cannot go on is undone. After it, never.", UNDO),
         _questions(),
     )  # fmt: skip

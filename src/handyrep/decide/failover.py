@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from handyrep.decide.policy import Policy
@@ -39,6 +40,7 @@ class Situation:
     proofs: tuple[Proof, ...] = ()
     choice: Choice = Choice(None)
     cooldown_left_s: float = 0.0
+    maintenance_left_s: float = 0.0
     restarts_tried: int = 0
 
     @property
@@ -60,6 +62,14 @@ class Situation:
             for name, seen in self.picture.seen.items()
             if seen.facts is not None and not seen.facts.in_recovery and seen.facts.system_identifier == (ours or seen.facts.system_identifier)
         )  # fmt: skip
+
+    @property
+    def returned(self) -> str:
+        """A former master that takes writes again on an older timeline, while nobody else does but the recorded master; or ''."""
+        back = [name for name in self.writable_servers if name != self.master_name]
+        facts = self.picture.of(back[0]).facts if len(back) == 1 else None
+        deposed = facts is not None and back[0] in self.cluster.deposed and facts.timeline < self.cluster.timeline
+        return back[0] if deposed else ""
 
     @property
     def witnesses(self) -> tuple[str, ...]:
@@ -105,12 +115,16 @@ RULES: tuple[Rule, ...] = (
          "This HandyRep is not the HandyRep master, so it only looks."),
     Rule("F02", lambda s: bool(s.cluster.frozen), Move.ASK,
          "Automation stands still until a person decides: {frozen}"),
+    Rule("F19", lambda s: s.maintenance_left_s > 0, Move.NOTHING,
+         "Maintenance for another {maintenance} minutes ({why}): HandyRep only looks. To end it: handyrep end-maintenance"),
     Rule("F03", lambda s: not s.master_name, Move.ASK,
          "{masters} servers are recorded as master instead of one: HandyRep does nothing. Correct the roles with 'handyrep alter-server-def'."),
-    Rule("F04", lambda s: len(s.writable_servers) > 1, Move.ASK,
-         "More than one server takes writes ({writable}): HandyRep does nothing until a person decides which one is right."),
+    Rule("F18", lambda s: bool(s.returned), Move.FENCE,
+         "{returned} was the master before {master} and takes writes again, on an older timeline: it is fenced."),
+    Rule("F04", lambda s: len(s.writable_servers) > 1, Move.HOLD,
+         "More than one server takes writes ({writable}): clients are held back at the proxies, and HandyRep does nothing else until a person decides which one is right. When only that one takes writes: handyrep adopt NAME CLUSTER"),
     Rule("F05", lambda s: s.writable_servers not in ((), (s.master_name,)), Move.ASK,
-         "{writable} takes writes, but {master} is recorded as the master: somebody promoted by hand. HandyRep does nothing until the roles are corrected."),
+         "{writable} takes writes, but {master} is recorded as the master: somebody promoted by hand. HandyRep does nothing until a person decides. To make it the recorded master: handyrep adopt {writable} CLUSTER"),
     Rule("F06", lambda s: s.master.facts is not None and s.master.facts.in_recovery, Move.ASK,
          "{master} is recorded as the master, but is in recovery: HandyRep does nothing until a person decides."),
     Rule("F07", lambda s: s.master.up is YES, Move.NOTHING,
@@ -150,6 +164,9 @@ def _words(s: Situation) -> dict[str, str]:
         "master": s.master_name or "the master",
         "masters": str(len(s.cluster.masters)),
         "frozen": s.cluster.frozen,
+        "returned": s.returned,
+        "maintenance": f"{math.ceil(s.maintenance_left_s / 60)}",
+        "why": s.cluster.maintenance_reason,
         "writable": " and ".join(sorted(s.writable_servers)),
         "witnesses": " and ".join(sorted(s.witnesses)),
         "cooldown": f"{s.cooldown_left_s:.0f}",

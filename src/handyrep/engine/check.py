@@ -7,7 +7,9 @@ from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.policy import Policy
 from handyrep.decide.protection import protection
 from handyrep.engine.engine import Engine
+from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
+from handyrep.engine.returning import Returning
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -30,6 +32,7 @@ class Check:
         self._restarts_tried = 0
         self._told = ""
         self._epoch = 0
+        self.returning = Returning(engine)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -43,7 +46,13 @@ class Check:
         if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
             self._calm()
             await self._measure(picture)
-            return self._told_verdict(judge(Situation(cluster=engine.cluster, picture=picture, policy=engine.policy)))
+            if picture.verified and not engine.cluster.frozen and not maintenance_left_s(engine):
+                self.returning.tend(picture)
+            left_s = maintenance_left_s(engine)
+            situation = Situation(
+                cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s
+            )
+            return self._told_verdict(judge(situation))
         if self._suspected_since is None:
             self._suspected_since = began
         verdict, picture = await self._judged()
@@ -86,6 +95,7 @@ class Check:
             proofs=await proofs(engine),
             choice=await foreseen(engine, picture),
             cooldown_left_s=cooldown_left_s(engine),
+            maintenance_left_s=maintenance_left_s(engine),
             restarts_tried=self._restarts_tried,
         )
         return judge(situation), picture
@@ -96,6 +106,12 @@ class Check:
             return await self._fail_over(verdict, picture)
         if verdict.move is Move.RESTART:
             return await self._restart_in_place(verdict)
+        if verdict.move is Move.FENCE:
+            situation = Situation(cluster=self._engine.cluster, picture=picture, policy=self._engine.policy)
+            self._polls = 0
+            return await fence_returned(self._engine, situation.returned)
+        if verdict.move is Move.HOLD:
+            return await hold_clients(self._engine, verdict)
         if verdict.move is Move.NOTHING:
             return success(verdict.sentence, rule=verdict.rule)
         return fail(verdict.sentence, rule=verdict.rule, failover_ok=False)
@@ -109,6 +125,7 @@ class Check:
             run = dataclasses.replace(run, was_running=seen.running is YES)
             result = await engine.conductor.begin(run)
         self._calm()
+        self._polls = 0
         return result
 
     def _not_overtaken(self) -> None:
@@ -186,7 +203,13 @@ def cooldown_left_s(engine: Engine) -> float:
     ended = engine.cluster.failed_over_at
     if ended is None:
         return 0.0
-    return max(engine.policy.failover_cooldown_s - (engine.clock.now() - ended).total_seconds(), 0.0)
+    return max(engine.policy.failover_cooldown_s - (engine.steady.now() - ended).total_seconds(), 0.0)
+
+
+def maintenance_left_s(engine: Engine) -> float:
+    """Seconds in which HandyRep only looks."""
+    until = engine.cluster.maintenance_until
+    return 0.0 if until is None else max((until - engine.steady.now()).total_seconds(), 0.0)
 
 
 def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", remaster: bool | None = None) -> Run:

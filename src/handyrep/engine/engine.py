@@ -5,8 +5,8 @@ Owns no logic of its own beyond what every operation needs: looking and taking t
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from handyrep.config.settings import Settings
 from handyrep.decide.assess import assess
@@ -18,8 +18,10 @@ from handyrep.engine.hands import Hands
 from handyrep.engine.journal import Journal
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
+from handyrep.engine.steady import Steady
 from handyrep.engine.steps.scene import Scene
 from handyrep.errors import BusyError
+from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
 from handyrep.model.observation import Picture
 from handyrep.model.verdict import Verdict
@@ -45,7 +47,12 @@ class Engine:
         self.hands = Hands(caller, settings, state)
         self.observer = Observer(self.hands, state)
         self.journal = Journal(log, clock)
-        self.executor = Executor(Scene(self.hands, self.observer, state, settings, self.policy, clock))
+        self.steady = Steady(clock)
+        self._worked_on: dict[str, str] = {}
+        scene = Scene(
+            self.hands, self.observer, state, settings, self.policy, clock, self.steady, busy=self._worked_on.keys()
+        )
+        self.executor = Executor(scene)
         self.conductor = Conductor(self.executor, self.journal, state, events, clock)
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
@@ -65,6 +72,23 @@ class Engine:
         async with self._changing:
             self._what = what
             yield
+
+    @contextmanager
+    def working_on(self, name: str, what: str) -> Iterator[None]:
+        """Long work on one server that is not the master, beside which HandyRep may fail over. Raises BusyError."""
+        if self._changing.locked() or name in self._worked_on:
+            under_way = self._worked_on.get(name) or self._what
+            raise BusyError(f"{under_way} is under way", remedy="Wait for it to end: 'handyrep status' shows it.")
+        self._worked_on[name] = f"{what} ({name})"
+        try:
+            yield
+        finally:
+            del self._worked_on[name]
+
+    @property
+    def worked_on(self) -> tuple[str, ...]:
+        """What is being done to single servers, for people."""
+        return tuple(self._worked_on.values())
 
     def take(self, picture: Picture) -> Cluster:
         """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
@@ -89,7 +113,12 @@ def policy_from(settings: Settings) -> Policy:
 
 
 def _remembered(cluster: Cluster, picture: Picture) -> Cluster:
-    """The system identifier once, and the list of synchronous replicas and the timeline as long as the master tells them."""
+    """The system identifier once, and the list of synchronous replicas and the timeline as long as the master tells them.
+
+    A former master that replicates from the present one is none any more.
+    """
+    back = {name for name in cluster.deposed if picture.of(name).replicating is Answer.YES}
+    cluster = dataclasses.replace(cluster, deposed=tuple(n for n in cluster.deposed if n not in back))
     master = cluster.master
     facts = picture.of(master.name).facts if master is not None else None
     if (

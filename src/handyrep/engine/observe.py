@@ -82,10 +82,18 @@ class Observer:
 
     async def _polled(self, member: Member) -> Seen:
         if member.server.is_postgres:
-            return seen_from_poll(await self._hands.use(Kind.POLL, server=member.server))
+            return await self._polled_postgres(member.server)
         if member.server.role in (Role.PGBOUNCER, Role.PROXY):
             return await self._polled_proxy(member.server)
         return Seen()
+
+    async def _polled_postgres(self, server: Server) -> Seen:
+        """Even a light look asks whether it is in recovery: a second master must not go unseen until the next full one."""
+        seen = seen_from_poll(await self._hands.use(Kind.POLL, server=server))
+        if seen.up is not YES:
+            return seen
+        facts, problem = parse_facts(await self._hands.use(Kind.INSPECT, server=server))
+        return dataclasses.replace(seen, facts=facts, notes=(problem,) if problem else ())
 
     async def _polled_proxy(self, server: Server) -> Seen:
         if not self._hands.polls_proxies:
@@ -101,10 +109,7 @@ class Observer:
             return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         looks = [self._service(server, host[0])]
         if polled.up is YES:
-            looks += [
-                self._inspected(server),
-                self._written(server) if server.role == Role.MASTER else self._lag(server),
-            ]
+            looks.append(self._written(server) if server.role == Role.MASTER else self._lag(server))
         parts = await asyncio.gather(*looks)
         merged = dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         for part, notes in parts:
@@ -121,11 +126,6 @@ class Observer:
         result = await self._hands.use(Kind.RESTART, server=server, runmode="status")
         running = _running(result)
         return {"running": running}, () if running is YES else (f"service: {said(result)}",)
-
-    async def _inspected(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
-        result = await self._hands.use(Kind.INSPECT, server=server)
-        facts, problem = parse_facts(result)
-        return {"facts": facts}, (problem,) if problem else ()
 
     async def _written(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
         result = await self._hands.use(Kind.INSPECT, "write", server=server)

@@ -76,6 +76,9 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "synchronous_standby_names": cluster.synchronous_standby_names,
         "timeline": cluster.timeline,
         "failed_over_at": cluster.failed_over_at.isoformat() if cluster.failed_over_at else None,
+        "deposed": list(cluster.deposed),
+        "maintenance_until": cluster.maintenance_until.isoformat() if cluster.maintenance_until else None,
+        "maintenance_reason": cluster.maintenance_reason,
         "frozen": cluster.frozen,
         "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
     }
@@ -103,6 +106,9 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             synchronous_standby_names=str(content["synchronous_standby_names"]),
             timeline=int(content.get("timeline", 0)),
             failed_over_at=_when(content["failed_over_at"]),
+            deposed=tuple(str(name) for name in content.get("deposed", ())),
+            maintenance_until=_when(content.get("maintenance_until")),
+            maintenance_reason=str(content.get("maintenance_reason", "")),
             frozen=str(content["frozen"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,10 +14,11 @@ from handyrep.model.answer import Outcome
 
 
 class RunKind(enum.StrEnum):
-    """Failover: the master is gone. Switchover: it is well and is asked to step down."""
+    """Failover: the master is gone. Switchover: it is well and is asked to step down. Adoption: a person promoted by hand."""
 
     FAILOVER = "failover"
     SWITCHOVER = "switchover"
+    ADOPTION = "adoption"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ class Run:
 
     @property
     def new_master(self) -> str:
-        """The candidate chosen in this run; '' before that."""
+        """The candidate chosen in this run; '' before that. In an adoption a person has chosen it."""
+        if self.kind is RunKind.ADOPTION:
+            return self.wanted
         chosen = [
             e.extra.get("candidate", "")
             for e in self.ended

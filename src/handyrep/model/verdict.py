@@ -11,6 +11,8 @@ class Move(enum.StrEnum):
     WATCH = "watch"
     REFUSE = "refuse"
     ASK = "ask"
+    FENCE = "fence"
+    HOLD = "hold"
     RESTART = "restart"
     PROCEED = "proceed"
 

@@ -4,7 +4,7 @@ from handyrep.decide import stages
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
-from handyrep.engine.check import cooldown_left_s, foreseen, new_run, proofs
+from handyrep.engine.check import cooldown_left_s, foreseen, maintenance_left_s, new_run, proofs
 from handyrep.engine.engine import Engine
 from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
@@ -49,6 +49,7 @@ async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -
         proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
         choice=await foreseen(engine, picture),
         cooldown_left_s=cooldown_left_s(engine),
+        maintenance_left_s=maintenance_left_s(engine),
     )
 
 

@@ -56,17 +56,23 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
     await look(on, check_type)
     cluster = on.engine.cluster
     verdict = on.engine.last_verdict
-    run = on.engine.journal.open_run()
     return success(
         cluster.status.reason,
         cluster={"name": cluster.name, "epoch": cluster.epoch, "frozen": cluster.frozen, **cluster.status.as_dict()},
         servers={name: shown(member) for name, member in cluster.members.items()},
         protection=_protection(on),
-        under_way=None if run is None else f"{run.kind.value} {run.epoch} from {run.old_master}",
+        under_way=_under_way(on),
+        returning=dict(on.check.returning.rungs),
         verdict=None
         if verdict is None
         else {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence},
     )
+
+
+def _under_way(on: Running) -> str | None:
+    run = on.engine.journal.open_run()
+    told = [] if run is None else [f"{run.kind.value} {run.epoch} from {run.old_master}"]
+    return "; ".join([*told, *on.engine.worked_on]) or None
 
 
 def _protection(on: Running) -> dict[str, Any] | None:

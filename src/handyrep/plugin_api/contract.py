@@ -135,6 +135,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             _kind(
                 Kind.REJOIN, "rejoin_method", "Bring a stopped former master back as a replica.",
                 Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: started as a replica of newmaster; nothing of its own history is deleted"),
+                Method("follow", ("servername", "newmaster"), acts=True, text="the same, but only where its history has not parted: else FAIL with parted = True, and it stays stopped", optional=True),
             ),
             _kind(
                 Kind.CLONE, "clone_method", "Make a replica by copying a server.",

@@ -24,7 +24,7 @@ class failplugin(handyrepplugin):
         return self._refusal()
 
     init = poll = write = host = sees = release = block = unblock = start = stop = run
-    keep = leave = halt = resume = lost = tidy = read = run
+    keep = leave = follow = halt = resume = lost = tidy = read = run
     """Every method of every kind: a stand-in must never lack what is asked of it."""
 
     def _refusal(self) -> Result:

@@ -55,6 +55,8 @@ def _cluster(rd: RD) -> None:
     console().print(line)
     _servers(rd["servers"])
     _protection(rd.get("protection"))
+    for name, rung in rd.get("returning", {}).items():
+        _say(f"{name} {rung}")
     if rd.get("under_way"):
         _say(f"under way: {rd['under_way']}")
     if rd.get("verdict"):

@@ -41,7 +41,7 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
 
 async def record(on: Scene, run: Run, _: str) -> Result:
     """Write down who the master is."""
-    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.clock.now()))
+    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now()))
     return success(f"{run.new_master} is the master in epoch {run.epoch}")
 
 
@@ -55,6 +55,7 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
     return dataclasses.replace(
         cluster,
         epoch=run.epoch,
+        deposed=tuple(sorted({*cluster.deposed, run.old_master} - {run.new_master})),
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
     )

@@ -78,25 +78,31 @@ async def freeze(on: Scene, run: Run, _: str) -> Result:
 
 
 async def _frozen(on: Scene, run: Run, name: str) -> tuple[str, bool]:
-    """(why its position may still move, or ''; whether it was told to receive nothing)."""
+    """(why its position may still move, or ''; whether it may have been told to receive nothing)."""
+    if name in on.busy:
+        return "it is being worked on", False
     facts = await on.observer.facts(name)
     if facts is None or not facts.in_recovery:
         return "it does not answer" if facts is None else "it is not in recovery", False
     if run.old_master_ended and not facts.receiving:
         return "", False
     if on.hands.able(Kind.FOLLOW, "halt"):
-        halted = await on.hands.use(Kind.FOLLOW, "halt", server=on.server(name))
-        if halted.outcome is not Outcome.SUCCESS:
-            return f"its receiver could not be stopped: {said(halted)}", True
-        return "" if await _receives_nothing(on, name) else "it goes on receiving", True
-    if not run.old_master_ended:
-        return f"{on.hands.configured(Kind.FOLLOW)} cannot stop its receiver, and the old master may still send", False
+        return await _halted(on, name), True
+    return await _waited_for(on, name) if run.old_master_ended else "the old master may still send to it", False
 
-    async def ended() -> bool:
-        return await _receives_nothing(on, name)
 
-    calm = await on.until(ended, on.settings.failover.call_timeout)
-    return "" if calm else "it goes on receiving", False
+async def _halted(on: Scene, name: str) -> str:
+    """Tell it to receive from nobody; why that is not so, or ''."""
+    told = await on.hands.use(Kind.FOLLOW, "halt", server=on.server(name))
+    if told.outcome is not Outcome.SUCCESS:
+        return f"its receiver could not be stopped: {said(told)}"
+    return "" if await _receives_nothing(on, name) else "it goes on receiving"
+
+
+async def _waited_for(on: Scene, name: str) -> str:
+    """The follow plugin cannot stop a receiver, and the master's end will: why it has not, or ''."""
+    calm = await on.until(lambda: _receives_nothing(on, name), on.settings.failover.call_timeout)
+    return "" if calm else "it goes on receiving"
 
 
 async def _receives_nothing(on: Scene, name: str) -> bool:
@@ -150,7 +156,7 @@ async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -
         last_lsn=last_lsn,
         wanted=run.wanted,
         slack_bytes=slack_bytes,
-        standing=run.standing,
+        standing=frozenset(run.replicas if run.standing is None else run.standing) - on.busy,
     )
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 
 from handyrep.config.settings import Settings
 from handyrep.decide.policy import Policy
 from handyrep.engine.hands import Hands
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
+from handyrep.engine.steady import Steady
 from handyrep.model.cluster import Cluster
 from handyrep.model.server import Server
 from handyrep.ports import Clock
@@ -17,7 +19,10 @@ _LOOK_EVERY_S = 0.05
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scene:
-    """Shared by all steps of all runs; nothing of a single run is kept here: that stands in its journal."""
+    """Shared by all steps of all runs; nothing of a single run is kept here: that stands in its journal.
+
+    `busy`: the servers that long work is done on at this moment: what they hold may be taken away under us.
+    """
 
     hands: Hands
     observer: Observer
@@ -25,6 +30,8 @@ class Scene:
     settings: Settings
     policy: Policy
     clock: Clock
+    steady: Steady
+    busy: AbstractSet[str]
 
     @property
     def cluster(self) -> Cluster:

@@ -1,0 +1,122 @@
+"""Brings servers back by itself while the master is well: replicas that follow nobody, and former masters, rung by rung.
+
+Works beside the checks, one server at a time: a copy of hours must not keep HandyRep from failing over. It never touches the
+master, and nothing of a former master is deleted that may be the only copy: that is the plugins' promise (rejoin, clone).
+"""
+
+import asyncio
+import contextlib
+
+from handyrep.engine.engine import Engine
+from handyrep.engine.hands import said
+from handyrep.errors import HandyRepError
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.cluster import Member
+from handyrep.model.observation import Picture, Seen
+from handyrep.model.result import Result
+from handyrep.plugin_api.contract import Kind
+
+YES, NO = Answer.YES, Answer.NO
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 600.0
+_CALLS_OF_A_FOLLOW = 5
+LADDER = ("nothing", "follow", "rewind", "reclone")
+"""rejoin_up_to: how far up HandyRep goes by itself."""
+
+
+class Returning:
+    """`rungs` tells of each server that is on its way back where it stands."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._not_before: dict[str, float] = {}
+        self._pause_s: dict[str, float] = {}
+        self.rungs: dict[str, str] = {}
+
+    def tend(self, picture: Picture) -> None:
+        """Begin to bring one server back, if there is one that needs it and nobody is at work already."""
+        if self._task is not None and not self._task.done():
+            return
+        for member in self._engine.cluster.replicas:
+            seen = picture.of(member.name)
+            if seen.replicating is YES:
+                self.rungs.pop(member.name, None)
+                self._not_before.pop(member.name, None)
+                self._pause_s.pop(member.name, None)
+            elif self._needs(member, seen) and self._is_due(member.name):
+                self._task = asyncio.create_task(self._bring_back(member.name, running=seen.up is YES))
+                return
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _needs(self, member: Member, seen: Seen) -> bool:
+        """A replica that runs and receives from nobody; a former master that has stopped on a host that answers."""
+        if seen.up is YES:
+            follows_nobody = seen.facts is not None and seen.facts.in_recovery and not seen.facts.receiving
+            return follows_nobody and seen.replicating is NO and self._engine.policy.remaster
+        stopped = seen.host_answers is YES and seen.running is NO
+        return stopped and member.name in self._engine.cluster.deposed
+
+    def _is_due(self, name: str) -> bool:
+        return self._engine.clock.monotonic() >= self._not_before.get(name, 0.0)
+
+    async def _bring_back(self, name: str, *, running: bool) -> None:
+        engine = self._engine
+        try:
+            active = await engine.hands.may_act()
+            master = engine.cluster.master
+            if active.outcome is Outcome.SUCCESS and master is not None and engine.journal.open_run() is None:
+                await (self._follow(name, master.name) if running else self._climb(name, master.name))
+        except HandyRepError as error:
+            self._tell(name, f"could not be brought back: {error}")
+        pause_s = min(self._pause_s.get(name, _FIRST_PAUSE_S / 2) * 2, _LONGEST_PAUSE_S)
+        self._pause_s[name], self._not_before[name] = pause_s, engine.clock.monotonic() + pause_s
+
+    async def _follow(self, name: str, master: str) -> None:
+        """Only the order excludes a failover: one that it met half-way could be counting on what this replica receives."""
+        engine = self._engine
+        async with engine.changing(f"re-pointing {name}"):
+            patience_s = engine.settings.failover.call_timeout * _CALLS_OF_A_FOLLOW
+            server = engine.cluster.members[name].server
+            result = await engine.hands.use(Kind.FOLLOW, server=server, newmaster=master, patience_s=patience_s)
+        self._tell(name, f"was told to receive from {master}" if _well(result) else f"follows nobody: {said(result)}")
+
+    async def _climb(self, name: str, master: str) -> None:
+        """The lowest rung that works; the rungs above what rejoin_up_to allows are left to a person."""
+        with self._engine.working_on(name, "bringing it back"):
+            await self._climbed(name, master)
+
+    async def _climbed(self, name: str, master: str) -> None:
+        allowed = LADDER.index(self._engine.settings.failover.rejoin_up_to)
+        if allowed == LADDER.index("nothing"):
+            self._tell(name, f"is fenced, and rejoin_up_to = nothing: bring it back with: handyrep remaster {name}")
+            return
+        result = await self._rejoined(name, master, may_rewind=allowed >= LADDER.index("rewind"))
+        if result.outcome is Outcome.FAIL and allowed == LADDER.index("reclone"):
+            self._tell(name, f"{said(result)}; it is copied anew from {master}")
+            server = self._engine.cluster.members[name].server
+            result = await self._engine.hands.use(Kind.CLONE, server=server, clonefrom=master, reclone=True)
+        told = f"is a replica of {master}: {result.details}" if _well(result) else f"is not back: {said(result)}"
+        self._tell(name, told)
+
+    async def _rejoined(self, name: str, master: str, *, may_rewind: bool) -> Result:
+        if may_rewind:
+            self._tell(name, "is fenced; it follows where nothing has parted, else it is rewound")
+            return await self._engine.executor.rejoin(name, master)
+        self._tell(name, "is fenced; it follows if nothing has parted")
+        server = self._engine.cluster.members[name].server
+        return await self._engine.hands.use(Kind.REJOIN, "follow", server=server, newmaster=master)
+
+    def _tell(self, name: str, text: str) -> None:
+        if self.rungs.get(name) != text:
+            self._engine.events.record("returning", f"{name} {text}", {"server": name})
+        self.rungs[name] = text
+
+
+def _well(result: Result) -> bool:
+    return result.outcome is Outcome.SUCCESS
