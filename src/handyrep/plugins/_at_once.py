@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from handyrep.errors import DatabaseError, HostKeyError, NoAnswerError
+from handyrep.errors import DatabaseError, HostKeyError, NoAnswerError, PluginError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.server import Server
@@ -19,7 +19,7 @@ async def on_each(
         try:
             async with asyncio.timeout(limit_s):
                 return server.name, await act(server)
-        except (DatabaseError, HostKeyError) as error:
+        except (DatabaseError, HostKeyError, PluginError) as error:
             return server.name, fail(error.what)
         except NoAnswerError as error:
             return server.name, unknown(f"no answer: {error.what}")

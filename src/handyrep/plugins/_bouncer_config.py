@@ -41,6 +41,11 @@ class Target:
         """The server."""
         return self.host, self.port
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Each host of a list: sessions go to any of them."""
+        return tuple(host.strip() for host in self.host.split(","))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
@@ -66,7 +71,7 @@ def targets(
             leads |= {f"{name}{suffix}{number}": Target(*place, name)} if all_replicas else {}
         leads |= {} if all_replicas else {f"{name}{suffix}": Target(*readers[0], name)}
         for one in leads:
-            _refuse_name(one)
+            refuse_name(one)
             if one in found:
                 raise PluginError(f"the name {one!r} would stand for two databases: change readonly_suffix")
         found |= leads
@@ -156,7 +161,7 @@ def _entries(text: str) -> Iterator[tuple[int, str, str, str]]:
             continue
         match = _KEY.fullmatch(line)
         if match is None or not section:
-            raise PluginError(f"pgbouncer would not understand line {number} of what the template gives: {line[:60]!r}")
+            raise PluginError(f"pgbouncer would not understand line {number} of its file: {line[:60]!r}")
         yield number, section, match[1], match[2]
 
 
@@ -173,7 +178,8 @@ def _target(name: str, text: str, number: int) -> Target:
     return Target(values.get("host", ""), int(port) if port.isdecimal() else 0, values.get("dbname", name))
 
 
-def _refuse_name(name: str) -> None:
+def refuse_name(name: str) -> None:
+    """Raises PluginError for a name that pgbouncer cannot have, or that stands for something else."""
     if not _NAME.fullmatch(name) or name in (_ADMIN_NAME, MARK):
         raise PluginError(
             f"{name!r} cannot be the name of a database in pgbouncer: it takes letters, digits, '_', '-' and '.', at most 63"

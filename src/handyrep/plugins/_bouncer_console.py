@@ -4,9 +4,11 @@ Raises DatabaseError (it said no) and NoAnswerError (nothing is known) like the 
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from handyrep.errors import DatabaseError
 from handyrep.model.server import Server
 from handyrep.plugins._bouncer_config import Target
 from handyrep.ports import Login, Row
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from handyrep.plugins.handyrepplugin import handyrepplugin
 
 ADMIN_DATABASE = "pgbouncer"
+_NO_NAME = "handyrep_asks"
+"""No database has this name."""
+_NO_SUCH_NAME = "no such database"
+_QUICK_RETRY_S = 0.2
+_PORT_BEHIND = re.compile(r":\d+$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,15 +87,47 @@ class Console:
         """The names that have a session at any server."""
         return frozenset(str(row["database"]) for row in await self._ask("SHOW SERVERS"))
 
+    async def astray(self, entries: Mapping[str, Entry]) -> frozenset[str]:
+        """The names with a session that is not certainly at a server where they lead now."""
+        rows = await self._ask("SHOW SERVERS")
+        addresses = await self._addresses()
+        return frozenset(
+            str(row["database"])
+            for row in rows
+            if row["database"] not in entries or not _is_there(row, entries[row["database"]].target, addresses)
+        )
+
+    async def own_addresses(self) -> frozenset[str]:
+        """The addresses from which it has sessions at servers now."""
+        return frozenset(str(row["local_addr"]) for row in await self._ask("SHOW SERVERS"))
+
+    async def configuration(self) -> dict[str, str]:
+        """Its settings as they are in force."""
+        return {str(row["key"]): str(row["value"]) for row in await self._ask("SHOW CONFIG")}
+
     async def is_alone(self) -> bool:
         """False when other processes may share its port (so_reuseport): this console reaches only one of them."""
-        rows = await self._ask("SHOW CONFIG")
-        return not any(row["key"] == "so_reuseport" and str(row["value"]) != "0" for row in rows)
+        return (await self.configuration()).get("so_reuseport", "0") == "0"
+
+    async def offers_any_name(self) -> bool:
+        """Whether it has a database '*'. It is listed nowhere, and one that was taken out of the file lives on until a restart."""
+        try:
+            await self.reconnect([_NO_NAME])
+        except DatabaseError as error:
+            if _NO_SUCH_NAME in error.what:
+                return False
+            raise
+        return True
+
+    async def retry_soon(self) -> None:
+        """Let no client wait for a server that is well because another one was not, until it reads its file again."""
+        if _slow((await self.configuration()).get("server_login_retry", "")):
+            await self._ask(f"SET server_login_retry = '{_QUICK_RETRY_S}'")
 
     async def _addresses(self) -> dict[str, frozenset[str]]:
         """What pgbouncer itself has resolved names of hosts to."""
         rows = await self._ask("SHOW DNS_HOSTS")
-        return {str(row["hostname"]): frozenset(str(row["addrs"]).split(",")) for row in rows}
+        return {str(row["hostname"]): frozenset(_address(one) for one in str(row["addrs"]).split(",")) for row in rows}
 
     async def _ask(self, command: str) -> tuple[Row, ...]:
         return await self._plugin.query(
@@ -110,8 +149,31 @@ def _is_old(row: Row, target: Target, addresses: Mapping[str, frozenset[str]]) -
     """It marks sessions itself when it reads a new file, but not those that it took over in an online restart."""
     if str(row["close_needed"]) != "0" or int(row["port"]) != target.port:
         return True
-    known = addresses.get(target.host) or (frozenset({target.host}) if _is_address(target.host) else frozenset())
+    known = _known(target, addresses)
     return bool(known) and str(row["addr"]) not in known
+
+
+def _is_there(row: Row, target: Target, addresses: Mapping[str, frozenset[str]]) -> bool:
+    closing, port = str(row["close_needed"]) != "0", int(row["port"])
+    return not closing and port == target.port and str(row["addr"]) in _known(target, addresses)
+
+
+def _known(target: Target, addresses: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The addresses of where a name leads; none when one of its hosts is not known."""
+    each = [addresses.get(host) or (frozenset({host}) if _is_address(host) else frozenset()) for host in target.hosts]
+    return frozenset[str]().union(*each) if all(each) else frozenset()
+
+
+def _address(shown: str) -> str:
+    """As SHOW DNS_HOSTS has it, with a port that means nothing; IPv6 in brackets."""
+    return _PORT_BEHIND.sub("", shown).strip("[]") if shown.count(":") == 1 or "]" in shown else shown
+
+
+def _slow(retry: str) -> bool:
+    try:
+        return float(retry) > _QUICK_RETRY_S
+    except ValueError:
+        return False
 
 
 def _is_address(host: str) -> bool:

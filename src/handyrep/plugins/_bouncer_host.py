@@ -3,8 +3,11 @@
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from handyrep.errors import PluginError
 from handyrep.model.server import Server
 from handyrep.plugins._bouncer_config import MARK
+from handyrep.plugins._bouncer_foot import included
+from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Ran, RunAs
 
 if TYPE_CHECKING:
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 _READ = '[ -e "$1" ] || exit 0; exec cat -- "$1"'
 _CAN_LOG = 'if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi'
 _MODE = "0640"
+_MOST_INCLUDES = 10
+_REPLACED = "\ufffd"
 
 
 class BouncerHost:
@@ -40,6 +45,25 @@ class BouncerHost:
         """The file; nothing when there is none."""
         return await self.run("sh", "-c", _READ, "read", self._file)
 
+    async def text(self, file: str = "") -> str:
+        """The file, or one that it includes, to the last byte. Raises PluginError when that is not to be had."""
+        ran = await self.run("cat", "--", file or self._file)
+        if ran.exit_status != 0:
+            raise PluginError(f"{file or self._file} cannot be read: {last_words(ran)}")
+        if ran.cut or _REPLACED in ran.stdout:
+            raise PluginError(f"{file or self._file} is too large, or not UTF-8")
+        return ran.stdout
+
+    async def expanded(self, text: str, depth: int = 0) -> str:
+        """The text with what it includes in the place of each %include. Raises PluginError when that is not to be had."""
+        lines = []
+        for line in text.split("\n"):
+            file = included(line)
+            if file and (not file.startswith("/") or depth == _MOST_INCLUDES):
+                raise PluginError(f"{file} is included, and it cannot be told what stands in it: give its full path")
+            lines.append(await self.expanded(await self.text(file), depth + 1) if file else line)
+        return "\n".join(lines)
+
     async def can_put(self) -> Ran:
         """Exit status 0 when put() could work."""
         ran = await self.run("test", "-w", str(PurePosixPath(self._file).parent))
@@ -50,6 +74,12 @@ class BouncerHost:
     async def can_log(self, logfile: str) -> bool:
         """False when pgbouncer could not open its log file. One that runs ends when it is told to reload then."""
         return not logfile or (await self.run("sh", "-c", _CAN_LOG, "can_log", logfile)).exit_status == 0
+
+    async def addresses(self) -> frozenset[str]:
+        """From where other hosts may see it."""
+        ran = await self.run("hostname", "-I")
+        named = {self._server.hostname, self._server.client_address}
+        return frozenset(named | set(ran.stdout.split() if ran.exit_status == 0 else ()))
 
     async def run(self, *argv: str) -> Ran:
         """Run a program as the account that runs pgbouncer."""

@@ -3,7 +3,7 @@
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.server import Server
 from handyrep.model.status import Health
-from handyrep.plugins._bouncer_config import Place
+from handyrep.plugins._bouncer_config import Place, Target
 
 _LOCAL_NAMES = ("", "localhost", "127.0.0.1", "::1")
 
@@ -25,10 +25,23 @@ def readers(cluster: Cluster, master: str) -> tuple[Place, ...]:
 
 def places(cluster: Cluster, bouncer: Server) -> frozenset[Place]:
     """Host and port of every server of the cluster, as a connection string of this pgbouncer may name them."""
-    found: set[Place] = set()
-    own = {bouncer.hostname, bouncer.client_address}
-    for server in (server for server in cluster.servers if server.is_postgres):
-        hosts = {server.hostname, server.client_address}
-        beside = _LOCAL_NAMES if hosts & own else ()
-        found |= {(host, server.port) for host in (*hosts, *beside)}
-    return frozenset(found)
+    return frozenset[Place]().union(*(_places_of(s, bouncer) for s in cluster.servers if s.is_postgres))
+
+
+def leads_to(target: Target, of_servers: frozenset[Place]) -> bool:
+    """Whether a session may end at one of these places."""
+    return any((host, target.port) in of_servers for host in target.hosts)
+
+
+def may_lead_to(target: Target, cluster: Cluster, bouncer: Server, server: Server) -> bool:
+    """Whether a session may end at this server, by whatever name it goes: all that is not known to be another server."""
+    own = _places_of(server, bouncer)
+    others = (_places_of(s, bouncer) for s in cluster.servers if s.is_postgres and s.name != server.name)
+    known = frozenset[Place]().union(*others) - own
+    return any((host, target.port) not in known for host in target.hosts)
+
+
+def _places_of(server: Server, bouncer: Server) -> frozenset[Place]:
+    hosts = {server.hostname, server.client_address}
+    beside = _LOCAL_NAMES if hosts & {bouncer.hostname, bouncer.client_address} else ()
+    return frozenset((host, server.port) for host in (*hosts, *beside))

@@ -27,6 +27,8 @@ cat > "$temporary"
 sync "$temporary" 2>/dev/null || sync
 mv -f "$temporary" "$1"
 trap - EXIT
+folder=$(dirname -- "$1")
+sync "$folder" 2>/dev/null || sync
 """
 
 
@@ -93,7 +95,7 @@ class handyrepplugin(Plugin):
     async def put_file(
         self, servername: str, path: str, content: str, *, run_as: RunAs, mode: str = "0600", owner: str = ""
     ) -> Ran:
-        """Replace a file on a server in one step: owner and mode are right from the first byte, old or new, never half.
+        """Replace a file on a server in one step: owner and mode are right from the first byte, old or new, never half; durable.
 
         Raises NoAnswerError (the file is the old or the new one). A failure stands in the Ran's exit_status.
         """

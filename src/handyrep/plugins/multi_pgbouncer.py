@@ -1,7 +1,6 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -13,13 +12,14 @@ from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._at_once import on_each, together
-from handyrep.plugins._bouncer_config import MARK, File, Target, render, targets, template_from
-from handyrep.plugins._bouncer_console import Console, Entry
+from handyrep.plugins._bouncer_change import Change, not_as
+from handyrep.plugins._bouncer_config import File, Target, render, targets, template_from
+from handyrep.plugins._bouncer_console import Console
+from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost, is_ours
-from handyrep.plugins._bouncer_places import place_of, places, readers
+from handyrep.plugins._bouncer_places import leads_to, place_of, places, readers
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
-_LOOKS, _LOOK_EVERY_S = 100, 0.05
 _CALLS_PER_BOUNCER = 20
 """So many times call_timeout may one pgbouncer take: one that does not answer must not hold up a failover for long."""
 
@@ -29,8 +29,9 @@ class multi_pgbouncer(handyrepplugin):
 
     Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, replaces the file in one step, makes
     it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
-    for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() KILLs every name that leads to the cluster, so
-    that clients wait, and unblock() RESUMEs them. Names with readonly_suffix lead to a replica, healthy before lagged, lower
+    for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
+    that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; unblock() takes
+    the lines away and RESUMEs. Names with readonly_suffix lead to a replica, healthy before lagged, lower
     failover_priority first; with all_replicas to each of them, numbered; to the master when there is none.
     How a new file takes effect: refresh = auto is RELOAD, then KILL and RESUME of those names only that have clients at an old place,
     so that no session on the old master lives on, and nobody else notices. restart is the online restart (pgbouncer -R) of 2014; the
@@ -97,6 +98,8 @@ class multi_pgbouncer(handyrepplugin):
             if self.settings.handyrep.handyrep_db not in self.database_list:
                 return self.fail(f"poll() logs in to {self.settings.handyrep.handyrep_db}: add it to database_list")
             plans = {server.name: self._plan(master, server) for server in chosen}
+            for replica in self.cluster.replicas:
+                _ = [self._plan(replica.name, server) for server in chosen]
         except HandyRepError as error:
             return self.fail(str(error))
         said = await self._on_each(chosen, lambda server: self._usable(server, plans[server.name]), acts=False)
@@ -105,6 +108,10 @@ class multi_pgbouncer(handyrepplugin):
     def bouncers(self) -> list[Server]:
         """The pgbouncers this plugin manages. Raises PluginError when that is not clear."""
         return [member.server for member in self.cluster.by_role(Role.PGBOUNCER)]
+
+    def gate(self, server: Server, leads: Callable[[Target], bool]) -> Gate:
+        """What holds clients back at this pgbouncer, of the names of which `leads` is true."""
+        return Gate(self._host(server), self._console(server), self.config_location, leads)
 
     def _chosen(self, bouncerserver: str | None) -> list[Server]:
         found = [server for server in self.bouncers() if bouncerserver in (None, server.name)]
@@ -164,7 +171,7 @@ class multi_pgbouncer(handyrepplugin):
         if ran.exit_status != 0:
             return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
         try:
-            return await self._take_effect(server, plan)
+            return await self._change(server).take_effect(plan)
         except NoAnswerError as error:
             return self.uncertain(
                 f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
@@ -185,51 +192,6 @@ class multi_pgbouncer(handyrepplugin):
             template=template_from(ran.stdout),
         )
 
-    async def _take_effect(self, server: Server, plan: File) -> Result:
-        """Make the running pgbouncer use its new file, and look. Raises NoAnswerError, DatabaseError."""
-        console = self._console(server)
-        if self.refresh == "restart":
-            ran = await self._host(server).run(self.pgbouncerbin, "-d", "-R", self.config_location)
-            if ran.exit_status != 0:
-                return self.fail(f"the online restart failed: {last_words(ran)}")
-            found = await self._replaced(console, plan)
-        else:
-            await console.reload()
-            found = await console.databases()
-        wrong = _wrong(found, plan.databases)
-        if wrong and wrong != [MARK]:
-            return self.fail(f"it has not taken its new file (its log tells why): {', '.join(wrong)} lead elsewhere")
-        staying = await self._moved(console, found)
-        told = f"sessions of {', '.join(sorted(staying))} stay at the old place" if staying else ""
-        if staying and self.refresh != "reload":
-            return self.fail(told)
-        if wrong:
-            return self.fail("it leads where it should, but did not read its file to the end: it would not start again")
-        if not await console.is_alone():
-            return self.uncertain("it uses so_reuseport: other processes on its port may still lead to the old master")
-        return self.success(told)
-
-    async def _replaced(self, console: Console, plan: File) -> dict[str, Entry]:
-        """What the new process offers. The old one goes on answering until the new one has taken over all that it holds."""
-        found = await console.databases()
-        for _ in range(_LOOKS):
-            if MARK in found and found[MARK].target == plan.databases[MARK]:
-                break
-            await self.call.world.clock.sleep(_LOOK_EVERY_S)
-            with contextlib.suppress(NoAnswerError):
-                found = await console.databases()
-        return found
-
-    async def _moved(self, console: Console, found: Mapping[str, Entry]) -> frozenset[str]:
-        """Let no session live on at an old place, and no client wait. The names of which sessions stay all the same."""
-        left = await console.left_behind(found)
-        await console.reconnect(sorted(left.reusable))
-        if self.refresh != "reload":
-            await console.kill(sorted(left.in_use))
-        held = [name for name, entry in (await console.databases()).items() if entry.paused and name in found]
-        await console.resume(held)
-        return (await console.left_behind(found)).in_use
-
     async def _at_all_consoles(self, act: Callable[[Server], Awaitable[Result]], well: str) -> Result:
         try:
             return together(await self._on_each(self._chosen(None), act), well)
@@ -237,28 +199,24 @@ class multi_pgbouncer(handyrepplugin):
             return self.fail(str(error))
 
     async def _blocked(self, server: Server) -> Result:
-        console, of_the_cluster = self._console(server), places(self.cluster, server)
-        found = await console.databases()
-        ours = [name for name, entry in found.items() if entry.target.place in of_the_cluster]
-        await console.kill(ours)
-        after = await console.databases()
-        free = {name for name in ours if not (name in after and after[name].paused)} | (
-            await console.in_use() & set(ours)
-        )
-        if free:
-            return self.fail(f"{', '.join(sorted(free))} cannot be held back")
-        if not await console.is_alone():
-            return self.fail("it uses so_reuseport: other processes on its port were not reached")
-        return self.success(f"{len(ours)} names are held back")
+        gate = self._gate_to_the_cluster(server)
+        view = await gate.look()
+        await gate.shut(view)
+        await gate.cut(view)
+        return self.success(f"{len(view.names)} names are held back")
 
     async def _unblocked(self, server: Server) -> Result:
         """A name that leads to another server than the recorded master must stay held back."""
-        console, master = self._console(server), self.server(self.master().name)
-        found = await console.databases()
-        if any(name in found and found[name].target.place != place_of(master) for name in self.database_list):
+        gate, master = self._gate_to_the_cluster(server), self.master()
+        leads = await gate.leads_when_open()
+        if any(target.place != place_of(master) for name in self.database_list for target in leads.get(name, ())):
             return self.fail(f"it does not lead to {master.name}, so its clients still wait")
-        await console.resume(name for name, entry in found.items() if entry.paused)
+        await gate.open()
         return self.success()
+
+    def _gate_to_the_cluster(self, server: Server) -> Gate:
+        ours = places(self.cluster, server)
+        return self.gate(server, lambda target: leads_to(target, ours))
 
     async def _logged_in(self, server: Server) -> Result:
         await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
@@ -276,13 +234,17 @@ class multi_pgbouncer(handyrepplugin):
         console = self._console(server)
         if not await console.is_alone():
             return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
-        wrong = _wrong(await console.databases(), plan.databases)
+        wrong = not_as(plan.databases, await console.databases())
         return self.success(
             "" if not wrong else "its file is not HandyRep's newest: run: handyrep connection-proxy-init"
         )
 
     def _host(self, server: Server) -> BouncerHost:
         return BouncerHost(self, server, self.owner, self.config_location)
+
+    def _change(self, server: Server) -> Change:
+        restart = (self.pgbouncerbin, "-d", "-R", self.config_location)
+        return Change(self._host(server), self._console(server), self.call.world.clock, self.refresh, restart)
 
     def _console(self, server: Server) -> Console:
         return Console(self, server, self.settings.failover.call_timeout, fresh=self.refresh == "restart")
@@ -292,8 +254,3 @@ class multi_pgbouncer(handyrepplugin):
     ) -> dict[str, Result]:
         limit_s = self.settings.failover.call_timeout * _CALLS_PER_BOUNCER
         return await on_each(chosen, act, limit_s=limit_s, acts=acts)
-
-
-def _wrong(found: Mapping[str, Entry], wanted: Mapping[str, Target]) -> list[str]:
-    """The names that do not lead where they should."""
-    return sorted(name for name, target in wanted.items() if name not in found or found[name].target != target)

@@ -1,0 +1,109 @@
+"""Holding clients back at one pgbouncer so that a restart of it lets nobody through, and letting them on again.
+
+Raises PluginError (it cannot be done, or was not), and DatabaseError and NoAnswerError like the helpers it uses.
+Must never lead a name to another server than before.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from handyrep.errors import PluginError
+from handyrep.plugins._bouncer_config import MARK, Target, parse_databases, refuse_name
+from handyrep.plugins._bouncer_console import Console, Entry
+from handyrep.plugins._bouncer_foot import blocked, leads_nowhere, unblocked
+from handyrep.plugins._bouncer_host import BouncerHost
+from handyrep.plugins.handyrepplugin import last_words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """A pgbouncer.ini as it stands, and the names that must be held back."""
+
+    text: str
+    names: frozenset[str]
+
+
+class Gate:
+    """`leads` tells of where a name leads whether it must be held back. `file` is the host's pgbouncer.ini."""
+
+    def __init__(self, host: BouncerHost, console: Console, file: str, leads: Callable[[Target], bool]) -> None:
+        self._host = host
+        self._console = console
+        self._file = file
+        self._leads = leads
+
+    async def look(self) -> View:
+        """What is to be held back. Raises PluginError when that could not be done for certain. Changes nothing."""
+        known = await self._console.configuration()
+        if known.get("so_reuseport", "0") != "0":
+            raise PluginError("it uses so_reuseport: HandyRep would reach only one of its processes")
+        if known.get("conffile", self._file) != self._file:
+            raise PluginError(f"it was started with {known['conffile']}, and config_location is {self._file}")
+        if await self._console.offers_any_name():
+            raise PluginError("it has a database '*' since it was started, which no KILL holds back")
+        text = await self._host.text()
+        in_file = parse_databases(await self._host.expanded(unblocked(text)))
+        if "*" in in_file:
+            raise PluginError("its file has a database '*', which no KILL holds back: name the databases instead")
+        found = await self._console.databases()
+        names = self._led({name: entry.target for name, entry in found.items()}) | self._led(in_file)
+        names |= await self._console.astray(found) - {MARK}
+        for name in names:
+            refuse_name(name)
+        return View(text, names)
+
+    async def shut(self, view: View) -> None:
+        """Let a pgbouncer that starts from now on lead nowhere with these names. The running one goes on."""
+        await self._put(blocked(view.text, view.names))
+
+    async def cut(self, view: View) -> None:
+        """End every session of these names, let new clients wait, and look."""
+        await self._console.kill(sorted(view.names & (await self._console.databases()).keys()))
+        after = await self._console.databases()
+        held = self._led({name: entry.target for name, entry in after.items()}) | view.names
+        free = {name for name in held & after.keys() if not after[name].paused}
+        free |= await self._console.in_use() & held | await self._console.astray(after)
+        if free:
+            raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
+
+    async def open(self) -> None:
+        """The file as it was, and clients led as it says. Nothing is done where nothing is held back."""
+        text = await self._host.text()
+        if text != unblocked(text):
+            await self._put(unblocked(text))
+        found = await self._console.databases()
+        if _nowhere(found):
+            await self._console.reload()
+            await self._console.retry_soon()
+            found = await self._console.databases()
+        await self._console.resume(sorted(name for name, entry in found.items() if entry.paused))
+        found = await self._console.databases()
+        ill = _nowhere(found) | {name for name, entry in found.items() if entry.paused}
+        if ill:
+            raise PluginError(f"clients of {', '.join(sorted(ill))} still wait")
+
+    async def addresses(self) -> frozenset[str]:
+        """From where a server sees the sessions that come through it."""
+        return await self._host.addresses() | await self._console.own_addresses()
+
+    async def leads_when_open(self) -> dict[str, frozenset[Target]]:
+        """Where each name leads once open() is done, by the running pgbouncer and by its file."""
+        in_file = parse_databases(await self._host.expanded(unblocked(await self._host.text())))
+        now = {name: entry.target for name, entry in (await self._console.databases()).items()}
+        return {
+            name: frozenset(leads[name] for leads in (now, in_file) if name in leads and not leads_nowhere(leads[name]))
+            for name in now.keys() | in_file.keys()
+        }
+
+    def _led(self, leads: Mapping[str, Target]) -> frozenset[str]:
+        mark = {MARK} if MARK in leads and leads_nowhere(leads[MARK]) else set()
+        return frozenset(name for name, target in leads.items() if name not in mark and self._leads(target))
+
+    async def _put(self, text: str) -> None:
+        ran = await self._host.put(text)
+        if ran.exit_status != 0:
+            raise PluginError(f"{self._file} could not be replaced: {last_words(ran)}")
+
+
+def _nowhere(found: Mapping[str, Entry]) -> frozenset[str]:
+    return frozenset(name for name, entry in found.items() if name != MARK and leads_nowhere(entry.target))
