@@ -1,0 +1,162 @@
+"""fence_proxy on real pgbouncers: with its proof no client reaches the old master, and without one all is as it was."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from handyrep.adapters.clock import SystemClock
+from handyrep.adapters.hosts import RealHosts
+from handyrep.model.answer import Outcome
+from handyrep.model.result import Result
+from handyrep.plugin_api.call import World
+from handyrep.plugin_api.caller import Caller
+from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.registry import Registry
+from tests.adapters.postgresql import databases, running_postgresql
+from tests.factories import make_settings
+from tests.plugins.bouncers import TEMPLATE, Bouncer, Managed, bouncer, cluster_of, owner, postgres_server
+from tests.plugins.test_multi_pgbouncer import Pair, port_seen
+
+SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_postgresql() as one, running_postgresql() as two:
+        yield Pair(one, two)
+
+
+@pytest.fixture(params=["session", "transaction"])
+def one(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Bouncer]:
+    with bouncer(pair.master.port, pool_mode=request.param) as made:
+        yield made
+
+
+@dataclasses.dataclass
+class Fenced(Managed):
+    """The fence and the plugin that manages the pgbouncers, in one HandyRep."""
+
+    async def fence(self, method: str = "run", server: str = "m1") -> Result:
+        return await self.caller.call(
+            Kind.FENCE, "fence_proxy", method, {"servername": server}, cluster=self.cluster, deadline_s=30.0
+        )
+
+
+@contextlib.asynccontextmanager
+async def fenced(
+    pair: Pair, ini: Path, templates: Path, *proxies: Any, template: str = TEMPLATE, only: bool = True
+) -> AsyncIterator[Fenced]:
+    (templates / "pgbouncer.ini.j2").write_text(template)
+    servers = [postgres_server(pair.master, "m1", "master"), postgres_server(pair.replica, "r1", "replica")]
+    cluster = cluster_of(*servers, *proxies)
+    settings = make_settings(
+        servers=cluster.servers,
+        handyrep={"templates_dir": str(templates), "handyrep_user": "postgres"},
+        failover={"connection_failover_method": "multi_pgbouncer", "clients_only_via_proxies": only},
+        plugins={"multi_pgbouncer": {"owner": owner(), "config_location": str(ini), "database_list": "postgres"}},
+    )
+    hosts, db = RealHosts(), databases()
+    try:
+        yield Fenced(cluster, settings, Caller(Registry(), World(settings, hosts, db, SystemClock())))
+    finally:
+        await db.close()
+        hosts.close()
+
+
+def refused(client: "psycopg.Connection[Any]") -> bool:
+    try:
+        client.execute("select 1")
+    except psycopg.Error:
+        return True
+    return False
+
+
+def untouched(done: Result) -> bool:
+    return done.outcome is FAIL and done.extra == {"untouched": True}
+
+
+async def test_d3_d4_no_session_is_left_and_new_clients_go_on_at_the_new_master(
+    pair: Pair, one: Bouncer, tmp_path: Path
+) -> None:
+    idle, busy = one.connect(), one.connect()
+    idle.execute("select 1")
+    busy.execute("begin")
+    busy.execute("select 1")
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        done = await handyrep.fence()
+        assert done.outcome is SUCCESS, done
+        assert done.extra["proxies"] == ["b1"]
+        assert one.console("show servers") == []
+        assert refused(idle)
+        assert refused(busy)
+        with pytest.raises(psycopg.OperationalError):
+            one.connect(options="").close()
+        assert (await handyrep.fence()).outcome is SUCCESS
+        assert (await handyrep.call(newmaster="r1")).outcome is SUCCESS
+        began = time.monotonic()
+        with one.connect() as client:
+            assert port_seen(client) == pair.replica.port
+        assert time.monotonic() - began < 4
+
+
+async def test_release_puts_back_the_file_and_lets_clients_on_also_after_a_restart(
+    pair: Pair, one: Bouncer, tmp_path: Path
+) -> None:
+    before = one.ini.read_text()
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        assert (await handyrep.fence("test")).outcome is SUCCESS
+        assert one.ini.read_text() == before
+        assert (await handyrep.fence()).outcome is SUCCESS
+        one.stop()
+        one.start()
+        assert one.leads()["postgres"] == 1
+        for _ in range(2):
+            released = await handyrep.fence("release")
+            assert released.outcome is SUCCESS, released
+            assert one.ini.read_text() == before
+        with one.connect() as client:
+            assert port_seen(client) == pair.master.port
+
+
+async def test_d1_b6_one_of_two_away_is_no_proof_and_nothing_is_touched(pair: Pair, tmp_path: Path) -> None:
+    with bouncer(pair.master.port) as here:
+        before = here.ini.read_text()
+        with here.connect() as client:
+            client.execute("select 1")
+            away = here.server("b2", hostname="127.0.0.2")
+            async with fenced(pair, here.ini, tmp_path, here.server(), away) as handyrep:
+                assert untouched(await handyrep.fence())
+            assert here.ini.read_text() == before
+            assert port_seen(client) == pair.master.port
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"so_reuseport": "1"}, "so_reuseport"), ({"pool_mode": "session\n[databases]\n* = host=127.0.0.1"}, "'*'")],
+)
+async def test_what_no_kill_holds_back_is_no_proof(
+    pair: Pair, tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    with bouncer(pair.master.port, **settings) as it:
+        async with fenced(pair, it.ini, tmp_path, it.server()) as handyrep:
+            done = await handyrep.fence()
+            assert untouched(done)
+            assert says in done.details
+
+
+async def test_d13_only_where_proxies_are_the_only_way(pair: Pair, tmp_path: Path) -> None:
+    with bouncer(pair.master.port) as it:
+        other = it.server("h1", role="proxy")
+        async with fenced(pair, it.ini, tmp_path, it.server(), only=False) as handyrep:
+            assert untouched(await handyrep.fence())
+        async with fenced(pair, it.ini, tmp_path, it.server(), other) as handyrep:
+            assert untouched(await handyrep.fence())
+        async with fenced(pair, it.ini, tmp_path) as handyrep:
+            assert untouched(await handyrep.fence())
+        assert it.leads() == {"postgres": pair.master.port}
