@@ -137,6 +137,19 @@ async def test_names_of_hosts_are_resolved_as_pgbouncer_resolves_them(
             assert port_seen(client) == pair.master.port
 
 
+async def test_a_transaction_at_a_server_known_by_name_is_left_alone(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    cluster = cluster_with(pair, one_running, client_host="localhost")
+    async with managed(cluster, one_running.ini, tmp_path) as plugin:
+        assert (await plugin.call()).outcome is SUCCESS
+        with one_running.connect() as client:
+            client.execute("begin")
+            assert port_seen(client) == pair.master.port
+            assert (await plugin.call()).outcome is SUCCESS
+            assert port_seen(client) == pair.master.port
+
+
 async def test_blocked_clients_wait_and_go_on_at_the_new_master(
     plugin: Managed, pair: Pair, one_running: Bouncer
 ) -> None:

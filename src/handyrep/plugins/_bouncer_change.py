@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from handyrep.errors import NoAnswerError
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.plugins._bouncer_config import MARK, File, Target
-from handyrep.plugins._bouncer_console import Console, Entry
+from handyrep.plugins._bouncer_console import Console, Entry, is_alone
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Clock
@@ -46,7 +46,7 @@ class Change:
             return fail(told)
         if wrong:
             return fail("it leads where it should, but did not read its file to the end: it would not start again")
-        if not await self.console.is_alone():
+        if not await is_alone(self.console):
             return uncertain("it uses so_reuseport: other processes on its port may still lead to the old master")
         return success(told)
 

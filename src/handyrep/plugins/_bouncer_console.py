@@ -75,7 +75,7 @@ class Console:
 
     async def left_behind(self, entries: Mapping[str, Entry]) -> "Left":
         """The sessions at servers where their names do not lead any more."""
-        rows = [row for row in await self._ask("SHOW SERVERS") if row["database"] in entries]
+        rows = [row for row in await self.sessions() if row["database"] in entries]
         addresses = await self._addresses()
         old = [row for row in rows if _is_old(row, entries[row["database"]].target, addresses)]
         return Left(
@@ -83,13 +83,13 @@ class Console:
             reusable=frozenset(str(row["database"]) for row in old if str(row["close_needed"]) == "0"),
         )
 
-    async def in_use(self) -> frozenset[str]:
-        """The names that have a session at any server."""
-        return frozenset(str(row["database"]) for row in await self._ask("SHOW SERVERS"))
+    async def sessions(self) -> tuple[Row, ...]:
+        """Every session that it has at a server."""
+        return await self._ask("SHOW SERVERS")
 
     async def astray(self, entries: Mapping[str, Entry]) -> frozenset[str]:
         """The names with a session that is not certainly at a server where they lead now."""
-        rows = await self._ask("SHOW SERVERS")
+        rows = await self.sessions()
         addresses = await self._addresses()
         return frozenset(
             str(row["database"])
@@ -97,27 +97,9 @@ class Console:
             if row["database"] not in entries or not _is_there(row, entries[row["database"]].target, addresses)
         )
 
-    async def own_addresses(self) -> frozenset[str]:
-        """The addresses from which it has sessions at servers now."""
-        return frozenset(str(row["local_addr"]) for row in await self._ask("SHOW SERVERS"))
-
     async def configuration(self) -> dict[str, str]:
         """Its settings as they are in force."""
         return {str(row["key"]): str(row["value"]) for row in await self._ask("SHOW CONFIG")}
-
-    async def is_alone(self) -> bool:
-        """False when other processes may share its port (so_reuseport): this console reaches only one of them."""
-        return (await self.configuration()).get("so_reuseport", "0") == "0"
-
-    async def offers_any_name(self) -> bool:
-        """Whether it has a database '*'. It is listed nowhere, and one that was taken out of the file lives on until a restart."""
-        try:
-            await self.reconnect([_NO_NAME])
-        except DatabaseError as error:
-            if _NO_SUCH_NAME in error.what:
-                return False
-            raise
-        return True
 
     async def retry_soon(self) -> None:
         """Let no client wait for a server that is well because another one was not, until it reads its file again."""
@@ -138,6 +120,22 @@ class Console:
             fresh=self._fresh,
             timeout_s=self._timeout_s,
         )
+
+
+async def is_alone(console: Console) -> bool:
+    """False when other processes may share its port (so_reuseport): this console reaches only one of them."""
+    return (await console.configuration()).get("so_reuseport", "0") == "0"
+
+
+async def offers_any_name(console: Console) -> bool:
+    """Whether it has a database '*'. It is listed nowhere, and one that was taken out of the file lives on until a restart."""
+    try:
+        await console.reconnect([_NO_NAME])
+    except DatabaseError as error:
+        if _NO_SUCH_NAME in error.what:
+            return False
+        raise
+    return True
 
 
 def _entry(row: Row) -> Entry:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from handyrep.errors import PluginError
 from handyrep.plugins._bouncer_config import MARK, Target, parse_databases, refuse_name
-from handyrep.plugins._bouncer_console import Console, Entry
+from handyrep.plugins._bouncer_console import Console, Entry, is_alone, offers_any_name
 from handyrep.plugins._bouncer_foot import blocked, leads_nowhere, unblocked
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
@@ -34,12 +34,12 @@ class Gate:
 
     async def look(self) -> View:
         """What is to be held back. Raises PluginError when that could not be done for certain. Changes nothing."""
-        known = await self._console.configuration()
-        if known.get("so_reuseport", "0") != "0":
+        if not await is_alone(self._console):
             raise PluginError("it uses so_reuseport: HandyRep would reach only one of its processes")
+        known = await self._console.configuration()
         if known.get("conffile", self._file) != self._file:
             raise PluginError(f"it was started with {known['conffile']}, and config_location is {self._file}")
-        if await self._console.offers_any_name():
+        if await offers_any_name(self._console):
             raise PluginError("it has a database '*' since it was started, which no KILL holds back")
         text = await self._host.text()
         in_file = parse_databases(await self._host.expanded(unblocked(text)))
@@ -62,7 +62,8 @@ class Gate:
         after = await self._console.databases()
         held = self._led({name: entry.target for name, entry in after.items()}) | view.names
         free = {name for name in held & after.keys() if not after[name].paused}
-        free |= await self._console.in_use() & held | await self._console.astray(after)
+        free |= held & {str(row["database"]) for row in await self._console.sessions()}
+        free |= await self._console.astray(after)
         if free:
             raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
 
@@ -84,7 +85,7 @@ class Gate:
 
     async def addresses(self) -> frozenset[str]:
         """From where a server sees the sessions that come through it."""
-        return await self._host.addresses() | await self._console.own_addresses()
+        return await self._host.addresses() | {str(row["local_addr"]) for row in await self._console.sessions()}
 
     async def leads_when_open(self) -> dict[str, frozenset[Target]]:
         """Where each name leads once open() is done, by the running pgbouncer and by its file."""

@@ -14,7 +14,7 @@ from handyrep.plugin_api.options import option
 from handyrep.plugins._at_once import on_each, together
 from handyrep.plugins._bouncer_change import Change, not_as
 from handyrep.plugins._bouncer_config import File, Target, render, targets, template_from
-from handyrep.plugins._bouncer_console import Console
+from handyrep.plugins._bouncer_console import Console, is_alone
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost, is_ours
 from handyrep.plugins._bouncer_places import leads_to, place_of, places, readers
@@ -232,7 +232,7 @@ class multi_pgbouncer(handyrepplugin):
         if not await self._host(server).can_log(plan.logfile):
             return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
         console = self._console(server)
-        if not await console.is_alone():
+        if not await is_alone(console):
             return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
         wrong = not_as(plan.databases, await console.databases())
         return self.success(
