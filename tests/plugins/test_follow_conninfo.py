@@ -51,6 +51,12 @@ async def follow(replica: Node, master: Node, method: str = "run", *, hosts: Any
         return await called.call(Kind.FOLLOW, NAME, method, **arguments)
 
 
+async def told_to(replica: Node, method: str, *, hosts: Any = None, **changes: Any) -> Result:
+    """halt or resume."""
+    async with plugins(replica.server("replica", **changes), hosts=hosts) as called:
+        return await called.call(Kind.FOLLOW, NAME, method, servername=replica.name)
+
+
 async def receives_from(replica: Node, master: Node) -> None:
     """By what both ends say: a walreceiver calls itself streaming before the master has agreed."""
     here = f"(select status = 'streaming' and sender_port = {master.port} from pg_stat_wal_receiver)"
@@ -106,6 +112,50 @@ async def test_a_slot_that_only_the_old_master_has_does_not_hold_it_back(house: 
     await receives_from(replica, r2)
 
 
+async def test_a_halted_replica_receives_from_nobody_and_its_position_stands_still(
+    r1: Node, r2: Node, m1: Node
+) -> None:
+    assert (await follow(r1, m1)).outcome is SUCCESS
+    await receives_from(r1, m1)
+    before = kept(r1)
+    halted = [await told_to(r1, "halt") for _ in range(2)]
+    assert [one.outcome for one in halted] == [SUCCESS, SUCCESS]
+    m1.sql("insert into t values (5)")
+    assert r1.value("greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text") == halted[0].extra["lsn"]
+    assert r1.value("not exists (select from pg_stat_wal_receiver)")
+    assert (await told_to(r1, "resume")).outcome is SUCCESS
+    await receives_from(r1, m1)
+    assert kept(r1) == before
+    assert not (r1.data / "handyrep.starved").exists()
+    assert (await told_to(r1, "resume")).outcome is SUCCESS, "there is nothing to put back any more"
+
+
+async def test_a_halted_replica_stays_halted_after_a_restart_and_can_follow_another(
+    r1: Node, r2: Node, m1: Node
+) -> None:
+    assert (await told_to(r1, "halt")).outcome is SUCCESS
+    r1.stop()
+    r1.start()
+    assert r1.value("current_setting('primary_conninfo')") == ""
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    await receives_from(r1, r2)
+    assert not (r1.data / "handyrep.starved").exists()
+
+
+async def test_a_halt_leaves_a_master_alone(m1: Node) -> None:
+    refused = await told_to(m1, "halt")
+    assert (refused.outcome, refused.details) == (FAIL, "nothing was sent: it is not in recovery")
+
+
+async def test_a_halt_of_which_nothing_is_heard_is_uncertain(r1: Node, m1: Node) -> None:
+    assert (await follow(r1, m1)).outcome is SUCCESS
+    await receives_from(r1, m1)
+    lost = Silent(lambda _: True)
+    assert (await told_to(r1, "halt", hosts=lost)).outcome is UNCERTAIN
+    assert (await told_to(r1, "resume")).outcome is SUCCESS
+    await receives_from(r1, m1)
+
+
 async def test_names_and_passwords_are_only_themselves(r1: Node, r2: Node, m1: Node) -> None:
     with psycopg.connect(
         f"host={m1.folder} port={m1.port} user=postgres dbname=postgres", autocommit=True, cursor_factory=psycopg.ClientCursor
@@ -156,6 +206,10 @@ async def test_with_replica_conf_that_file_alone_is_written_and_is_its_owners_al
     assert oct(file.stat().st_mode & 0o777) == "0o600"
     assert "hot_standby_feedback = on" in file.read_text()
     assert file.read_text().count("primary_conninfo") == 1
+    assert (await told_to(replica, "halt", replica_conf=str(file))).outcome is SUCCESS
+    assert (await follow(replica, m1, changes={"replica_conf": str(file)})).outcome is SUCCESS
+    await receives_from(replica, m1)
+    assert "primary_conninfo" not in auto.read_text(), "what halt() has set would win over the file"
 
 
 async def test_a_replica_conf_that_cannot_be_written_is_a_plain_no(r1: Node, m1: Node) -> None:

@@ -18,9 +18,6 @@ _LOOK_SHARE, _STARVE_SHARE = 0.2, 0.5
 """Of the time that is left: what was changed must be put back in what then remains."""
 _OWN_END = 0.9
 """A replica is given up a little before its time is over, so that it can be said why."""
-_LOOK_EVERY_S = 0.05
-_CALM_LOOKS = 3
-"""A replica hears of the new setting a little later than the session that asks; until then it might begin to receive once more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class fence_starve(handyrepplugin):
     pgdata, which may hold a password, for its owner alone; release() and the next follow take it away. On the replica that is
     promoted the empty setting and the file mean nothing, and stay until it is made a replica again.
     Needs: PostgreSQL 13 or newer; a login for postgres_superuser, and SSH, on the replicas; their application_name is their server's
-    name. A replica with replica_conf, or with allow_alter_system off, is left alone and does not count.
+    name. A replica with allow_alter_system off is left alone and does not count.
     Safe to repeat?: yes.
     When it cannot tell: it is no proof. A replica that is not reached or not heard of in time does not count, nor one that goes on
     receiving: while its replay is paused, delayed or far behind, PostgreSQL does not stop it. FAIL; UNCERTAIN if not all was put back.
@@ -76,7 +73,7 @@ class fence_starve(handyrepplugin):
         self.memory[servername] = tuple(server.name for server in ready)
         limit_s = min(self.patience, self.call.left_s() * _STARVE_SHARE)
         end = self.call.world.clock.monotonic() + limit_s * _OWN_END
-        said = await on_each(ready, lambda server: self._starved(server, end), limit_s=limit_s, acts=True)
+        said = await on_each(ready, lambda server: _starving.starve(self, server, end), limit_s=limit_s, acts=True)
         gone = {name: dict(one.extra) for name, one in said.items() if one.outcome is Outcome.SUCCESS}
         if promise.is_broken_without(gone):
             proof = f"{_listed(promise.names & set(gone))} receive nothing any more, and {promise.text!r} lets no commit end without"
@@ -158,41 +155,21 @@ class fence_starve(handyrepplugin):
         name = {"calls_itself": seen.calls_itself}
         if not seen.in_recovery:
             return self.fail("it is not in recovery")
-        if server.replica_conf:
-            return self.fail("its replication settings stand in replica_conf", **name)
-        if not seen.can_be_told:
-            return self.fail("allow_alter_system is off", **name)
+        hindered = _starving.hindrance(seen)
+        if hindered:
+            return self.fail(hindered, **name)
         ran = await self.run_as_postgres(server.name, "test", "-w", server.pgdata)
         if ran.exit_status != 0:
             return self.fail(f"{server.pgdata} cannot be written: {last_words(ran)}", **name)
         return self.success(**name)
-
-    async def _starved(self, server: Server, end: float) -> Result:
-        """SUCCESS once it receives nothing and will not again."""
-        hindered = await _starving.starve(self, server)
-        if hindered:
-            return self.fail(hindered)
-        clock, calm = self.call.world.clock, 0
-        while clock.monotonic() < end:
-            seen = await _starving.look(self, server.name)
-            calm = calm + 1 if seen.starved else 0
-            if calm == _CALM_LOOKS:
-                return self.success(lsn=seen.lsn, timeline=seen.timeline)
-            await clock.sleep(_LOOK_EVERY_S)
-        return self.fail("it was told to receive nothing, and goes on receiving")
 
     async def _put_back(self, servers: Iterable[Server]) -> Result:
         said = await on_each(servers, self._fed, limit_s=self.call.left_s(), acts=True)
         return together(said, "receive as before")
 
     async def _fed(self, server: Server) -> Result:
-        clock = self.call.world.clock
-        end = clock.monotonic() + self.call.left_s() * _STARVE_SHARE
-        while not await _starving.feed(self, server):
-            if clock.monotonic() >= end:
-                return self.uncertain("its primary_conninfo is not in force again")
-            await clock.sleep(_LOOK_EVERY_S)
-        return self.success()
+        end = self.call.world.clock.monotonic() + self.call.left_s() * _STARVE_SHARE
+        return await _starving.feed(self, server, end)
 
 
 def _listed(names: Iterable[str]) -> str:

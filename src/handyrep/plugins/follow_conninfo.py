@@ -1,16 +1,25 @@
-"""follow_conninfo: points a running replica at another master by primary_conninfo, without a restart."""
+"""follow_conninfo: points a running replica at another master by primary_conninfo, or at nobody, without a restart."""
+
+from collections.abc import Awaitable
 
 from psycopg import sql
 
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugins import _starving
 from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login
 
 _STATE = "select pg_is_in_recovery() as in_recovery"
+_HINDERS = """
+select distinct lower(name) as name from pg_file_settings
+where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
+"""
 _STARVED = f"select (pg_stat_file('{STARVED}', true)).size is not null as starved"
+_HALT_SHARE = 0.9
+"""Of the time that is left: then it is said why it did not stop, or start again."""
 
 
 class follow_conninfo(handyrepplugin):
@@ -18,12 +27,18 @@ class follow_conninfo(handyrepplugin):
 
     Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, these lines of
     that file are replaced instead. primary_slot_name is emptied: a slot is the old master's, and a missing one would end replication.
-    What fence_starve kept in pgdata is deleted.
-    Touches on the server: postgresql.auto.conf in pgdata (or replica_conf). Its application_name becomes the server's name.
+    What halt() or fence_starve kept in pgdata is deleted. halt() lets a replica receive from nobody: it keeps primary_conninfo in
+    handyrep.starved and empties it by ALTER SYSTEM, which wins over replica_conf too, and stays so after a restart; `lsn` and
+    `timeline` tell where it stands. resume() puts back what was kept.
+    Touches on the server: postgresql.auto.conf in pgdata (or replica_conf, with these settings removed from postgresql.auto.conf). Its
+    application_name becomes the server's name. halt(): handyrep.starved in pgdata, which may hold a password, for its owner alone;
+    resume() and the next follow take it away, a promoted replica keeps it until it is made a replica again.
     Needs: PostgreSQL 13 or newer (the setting is taken up without a restart); a login for postgres_superuser; replication_user must be
     able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
+    SSH for halt(), resume() and replica_conf; halt() needs ALTER SYSTEM, so with allow_alter_system off it refuses.
     Safe to repeat?: yes.
-    When it cannot tell: UNCERTAIN. A server that is not in recovery is refused: a master is never turned round by this.
+    When it cannot tell: UNCERTAIN. A server that is not in recovery is refused: a master is never turned round by this. halt() gives
+    up on a replica that goes on receiving: while its replay is paused, delayed or far behind, PostgreSQL does not stop a receiver.
     Options: none.
     """
 
@@ -51,6 +66,33 @@ class follow_conninfo(handyrepplugin):
         except NoAnswerError as error:
             return self.uncertain(f"it may have been told: {error.what}")
 
+    async def halt(self, servername: str) -> Result:
+        """SUCCESS with `lsn` and `timeline` once it receives from nobody and will not again."""
+        server = self.server(servername)
+        hindered = ""
+        try:
+            hindered = _starving.hindrance(await _starving.look(self, servername))
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(f"nothing was sent: {error.what}")
+        if hindered:
+            return self.fail(f"nothing was sent: {hindered}")
+        return await self._acted(_starving.starve(self, server, self._end()))
+
+    async def resume(self, servername: str) -> Result:
+        """SUCCESS once what halt() kept is in force again, or nothing was kept."""
+        return await self._acted(_starving.feed(self, self.server(servername), self._end()))
+
+    async def _acted(self, act: Awaitable[Result]) -> Result:
+        try:
+            return await act
+        except DatabaseError as error:
+            return self.fail(error.what)
+        except NoAnswerError as error:
+            return self.uncertain(f"it may have been told: {error.what}")
+
+    def _end(self) -> float:
+        return self.call.world.clock.monotonic() + self.call.left_s() * _HALT_SHARE
+
     async def _told(self, servername: str, newmaster: str, settings: dict[str, str]) -> Result:
         file = self.server(servername).replica_conf
         if file:
@@ -59,12 +101,19 @@ class follow_conninfo(handyrepplugin):
             ran = await self.run_as_postgres(servername, *argv, stdin=lines.encode())
             if ran.exit_status != 0:
                 return self.fail(f"{file} could not be written: {last_words(ran)}")
+            await self._no_longer_hidden(servername, settings)
         else:
             for setting, value in settings.items():
                 await self._set(servername, setting, value)
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
         left = await self._left_of_starving(servername)
         return self.success(f"{servername} was told to receive from {newmaster}{left}")
+
+    async def _no_longer_hidden(self, servername: str, settings: dict[str, str]) -> None:
+        """What ALTER SYSTEM has set, halt() for example, wins over replica_conf: take it away."""
+        for row in await self.query(servername, _HINDERS, list(settings), login=Login.SUPERUSER):
+            reset = sql.SQL("alter system reset {}").format(sql.Identifier(str(row["name"])))
+            await self.query(servername, reset.as_string(None), login=Login.SUPERUSER)
 
     async def _left_of_starving(self, servername: str) -> str:
         """Take away what fence_starve kept: it is of the old master. What stays there does no harm, and is told."""
