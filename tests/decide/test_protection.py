@@ -16,6 +16,8 @@ from tests.factories import make_cluster
 FACTS = PostgresFacts(in_recovery=True, system_identifier="1", timeline=1, version_num=150000, received_lsn=Lsn(9))
 CAN, CANNOT = Proof("fence_stop", Answer.YES, ""), Proof("fence_command", Answer.NO, "it says nothing")
 
+ROUTES = Proof("fence_proxy", Answer.YES, "the routes alone", routes_only=True)
+
 
 def seen(*names: str) -> Picture:
     return Picture(seen={name: Seen(facts=FACTS) for name in names})
@@ -32,7 +34,10 @@ def seen(*names: str) -> Picture:
         ((CAN,), "*", ("r1", "r2"), Level.P2, "synchronous_standby_names is *"),
         ((CANNOT,), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P3, "fence_command: it says nothing"),
         ((), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P3, "no fence_methods are configured"),
-        ((CANNOT,), "", (), Level.P0, "no fence could give a proof now"),
+        ((CANNOT,), "", (), Level.P0, "no fence could prove now"),
+        ((CANNOT, ROUTES), "", (), Level.P1, "fence_proxy: the routes alone"),
+        ((ROUTES,), "ANY 1 (r1, r2)", ("r1", "r2"), Level.P3, "fence_proxy: the routes alone"),
+        ((ROUTES, CAN), "", (), Level.P2, "is blank"),
     ],
 )
 def test_levels(proofs: tuple[Proof, ...], listed: str, read: tuple[str, ...], level: Level, missing: str) -> None:
@@ -53,6 +58,13 @@ def test_no_fence_is_no_p4_and_no_reading_is_no_p3(possible: list[Answer], liste
     level = protection(make_cluster(synchronous_standby_names=listed), seen(*read), proofs).level
     assert level not in (Level.P2, Level.P4) or Answer.YES in possible
     assert level not in (Level.P3, Level.P4) or read
+
+
+def test_a_list_that_does_not_cover_what_was_acknowledged_before_is_no_protection_from_loss() -> None:
+    cluster = make_cluster(synchronous_standby_names="ANY 1 (r1, r2)", older_lists=("",), list_since="0/64")
+    found = protection(cluster, seen("r1", "r2"), (CAN,))
+    assert found.level is Level.P2
+    assert "to 0/64, is not on enough of them yet" in found.missing[0]
 
 
 def test_every_level_is_explained() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handyrep.decide import candidates, failover, stages
+from handyrep.decide import candidates, failover, promise, stages
 from handyrep.decide.policy import Policy
 from handyrep.engine import check, engine, execute
 from handyrep.engine.check import Check
@@ -94,19 +94,21 @@ def intentions_are_not_written(patch: Patch) -> None:
 
 
 def the_first_promise_is_kept(patch: Patch) -> None:
-    remembered = engine._remembered
+    remembered = promise.remembered
 
     def keeping(cluster: Cluster, picture: Picture) -> Cluster:
-        promise = cluster.synchronous_standby_names or remembered(cluster, picture).synchronous_standby_names
-        return dataclasses.replace(remembered(cluster, picture), synchronous_standby_names=promise)
+        first = cluster.synchronous_standby_names or remembered(cluster, picture).synchronous_standby_names
+        return dataclasses.replace(
+            remembered(cluster, picture), synchronous_standby_names=first, older_lists=(), list_since=""
+        )
 
     async def recording(on: Scene, run: Run, subject: str) -> Result:
-        promise = on.cluster.synchronous_standby_names
+        first = on.cluster.synchronous_standby_names
         result = await after.record(on, run, subject)
-        on.state.cluster = dataclasses.replace(on.cluster, synchronous_standby_names=promise)
+        on.state.cluster = dataclasses.replace(on.cluster, synchronous_standby_names=first, older_lists=())
         return result
 
-    patch.setattr(engine, "_remembered", keeping)
+    patch.setattr(engine, "remembered", keeping)
     patch.setitem(execute.STEPS, stages.RECORD.id, recording)
 
 

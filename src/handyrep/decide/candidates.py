@@ -6,7 +6,8 @@ The order is the selection plugin's. Of those that are left, the first one is ta
 from collections.abc import Iterable, Mapping, Sequence
 
 from handyrep.decide.policy import Policy
-from handyrep.decide.quorum import SyncList, parse_sync_list
+from handyrep.decide.promise import are_readable_from
+from handyrep.decide.quorum import parse_sync_list
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts
@@ -50,7 +51,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     promise = parse_sync_list(cluster.synchronous_standby_names)
     allowed_bytes = policy.max_lost_wal_bytes if promise is None else slack_bytes
     ours = {name: seen for name, seen in facts.items() if seen is not None and _is_ours(seen, cluster)}
-    choice = _with_data_proof(fit[0], excluded, ours, promise, allowed_bytes, last_lsn)
+    choice = _with_data_proof(fit[0], excluded, ours, cluster, allowed_bytes, last_lsn)
     return _accepted(choice, fit[0]) if policy.loss_accepted else choice
 
 
@@ -99,12 +100,13 @@ def _with_data_proof(
     name: str,
     excluded: tuple[Excluded, ...],
     read: Mapping[str, PostgresFacts],
-    promise: SyncList | None,
+    cluster: Cluster,
     allowed_bytes: int,
     last_lsn: Lsn | None,
 ) -> Choice:
     received = read[name].received_lsn
-    if promise is not None and promise.is_readable_from(frozenset(read)):
+    promise = parse_sync_list(cluster.synchronous_standby_names)
+    if promise is not None and are_readable_from(cluster, frozenset(read)):
         counted = f"R {len(set(read) & set(promise.names))} + k {promise.needed} > N {len(promise.names)}"
         return Choice(name, excluded, 0, f"every acknowledged commit is on a replica that was read: {counted}")
     if last_lsn is None:

@@ -19,11 +19,15 @@ YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether a fence plugin could give its proof now, by its own dry run, and what it said."""
+    """Whether a fence plugin could give its proof now, by its own dry run, and what it said.
+
+    `routes_only`: it would speak of the clients that come through the proxies alone.
+    """
 
     fence: str
     possible: Answer
     said: str
+    routes_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import enum
 from collections.abc import Sequence
 
 from handyrep.decide.failover import Proof
+from handyrep.decide.promise import are_readable_from
 from handyrep.decide.quorum import parse_sync_list
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
@@ -12,9 +13,10 @@ from handyrep.model.observation import Picture
 
 
 class Level(enum.StrEnum):
-    """From nothing to everything. P1 (only the routes are fenced) is given by no fence that HandyRep has today."""
+    """From nothing to everything."""
 
     P0 = "P0"
+    P1 = "P1"
     P2 = "P2"
     P3 = "P3"
     P4 = "P4"
@@ -22,6 +24,7 @@ class Level(enum.StrEnum):
 
 MEANINGS = {
     Level.P0: "nothing: no fence could give a proof, and commits do not wait for a replica",
+    Level.P1: "no second writer behind the proxies: they could be cut off from the master; commits that no replica has can be lost",
     Level.P2: "no fork: a fence could prove that the master acknowledges nothing any more; commits that no replica has can be lost",
     Level.P3: "no loss: every acknowledged commit is on a replica that answers; but no fence could give a proof",
     Level.P4: "no fork and no loss: a fence could give its proof, and every acknowledged commit is on a replica that answers",
@@ -43,16 +46,19 @@ class Protection:
 
 def protection(cluster: Cluster, picture: Picture, proofs: Sequence[Proof]) -> Protection:
     """The level that holds when the master is lost right now."""
-    fence_missing = "" if any(proof.possible is Answer.YES for proof in proofs) else _no_fence(proofs)
+    possible = [proof for proof in proofs if proof.possible is Answer.YES]
+    of_the_node = [proof for proof in possible if not proof.routes_only]
+    fence_missing = "" if of_the_node else _no_fence(proofs)
     loss_missing = _loss(cluster, picture)
-    levels = {(True, True): Level.P4, (True, False): Level.P2, (False, True): Level.P3, (False, False): Level.P0}
+    without_a_fence = Level.P1 if possible else Level.P0
+    levels = {(True, True): Level.P4, (True, False): Level.P2, (False, True): Level.P3, (False, False): without_a_fence}
     level = levels[(not fence_missing, not loss_missing)]
     return Protection(level, tuple(missing for missing in (fence_missing, loss_missing) if missing))
 
 
 def _no_fence(proofs: Sequence[Proof]) -> str:
     said = "; ".join(f"{proof.fence}: {proof.said}" for proof in proofs) or "no fence_methods are configured"
-    return f"no fence could give a proof now ({said})"
+    return f"no fence could prove now that the master itself acknowledges nothing ({said})"
 
 
 def _loss(cluster: Cluster, picture: Picture) -> str:
@@ -65,4 +71,6 @@ def _loss(cluster: Cluster, picture: Picture) -> str:
     if not promise.is_readable_from(read):
         away = ", ".join(name for name in promise.names if name not in read)
         return f"{away} could not be read, and may be the only replica that has a commit ({cluster.synchronous_standby_names})"
+    if not are_readable_from(cluster, read):
+        return f"{cluster.synchronous_standby_names} is new: what was acknowledged before, to {cluster.list_since}, is not on enough of them yet"
     return ""

@@ -187,7 +187,8 @@ async def proofs(engine: Engine) -> tuple[Proof, ...]:
     for name in engine.settings.failover.fence_methods if master is not None else ():
         result = await engine.hands.use(Kind.FENCE, "test", name=name, servername=master.name if master else "")
         possible = YES if result.outcome is Outcome.SUCCESS else NO
-        found.append(Proof(name, possible, said(result) if possible is NO else "its proof can be had"))
+        told = said(result) if possible is NO else "its proof can be had"
+        found.append(Proof(name, possible, told, engine.hands.routes_only(name)))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from handyrep.config.settings import Settings
 from handyrep.decide.assess import assess
 from handyrep.decide.policy import Policy
+from handyrep.decide.promise import remembered
 from handyrep.decide.protection import Protection
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.execute import Executor
@@ -21,7 +22,6 @@ from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
 from handyrep.engine.steps.scene import Scene
 from handyrep.errors import BusyError
-from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
 from handyrep.model.observation import Picture
 from handyrep.model.verdict import Verdict
@@ -92,7 +92,7 @@ class Engine:
 
     def take(self, picture: Picture) -> Cluster:
         """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
-        self.state.update(assess(_remembered(self.cluster, picture), picture))
+        self.state.update(assess(remembered(self.cluster, picture), picture))
         return self.cluster
 
     def thaw(self) -> None:
@@ -109,27 +109,4 @@ def policy_from(settings: Settings) -> Policy:
         remaster=failover.remaster,
         failover_cooldown_s=failover.failover_cooldown,
         max_lost_wal_bytes=int(failover.max_lost_wal * 1024 * 1024),
-    )
-
-
-def _remembered(cluster: Cluster, picture: Picture) -> Cluster:
-    """The system identifier once, and the list of synchronous replicas and the timeline as long as the master tells them.
-
-    A former master that replicates from the present one is none any more.
-    """
-    back = {name for name in cluster.deposed if picture.of(name).replicating is Answer.YES}
-    cluster = dataclasses.replace(cluster, deposed=tuple(n for n in cluster.deposed if n not in back))
-    master = cluster.master
-    facts = picture.of(master.name).facts if master is not None else None
-    if (
-        facts is None
-        or facts.in_recovery
-        or facts.system_identifier != (cluster.system_identifier or facts.system_identifier)
-    ):
-        return cluster
-    return dataclasses.replace(
-        cluster,
-        system_identifier=cluster.system_identifier or facts.system_identifier,
-        synchronous_standby_names=facts.synchronous_standby_names,
-        timeline=max(cluster.timeline, facts.timeline),
     )

@@ -56,6 +56,11 @@ class Hands:
         plugin = self._loaded(fence)
         return plugin is None or plugin.needs_silence
 
+    def routes_only(self, fence: str) -> bool:
+        """Whether this fence speaks of the clients that come through the proxies alone."""
+        plugin = self._loaded(fence)
+        return plugin is not None and plugin.routes_only
+
     def _loaded(self, name: str) -> type[Plugin] | None:
         try:
             return self._caller.registry.load(name)

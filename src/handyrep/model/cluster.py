@@ -33,6 +33,7 @@ class Cluster:
     `epoch` counts failovers and switchovers and only grows. `system_identifier` ('' until first read) tells our servers from
     strangers. `synchronous_standby_names` is what the present master last said. `timeline` is the highest one that a master of
     ours was on: a replica that is still on a lower one lacks history. `failed_over_at`: when the last failover ended.
+    `older_lists`: lists before it that acknowledged commits may rest on still, until enough replicas have received to `list_since`.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
     `frozen`: why automation stands still until a person decides; '' when it does not.
@@ -46,6 +47,8 @@ class Cluster:
     synchronous_standby_names: str = ""
     timeline: int = 0
     failed_over_at: dt.datetime | None = None
+    older_lists: tuple[str, ...] = ()
+    list_since: str = ""
     deposed: tuple[str, ...] = ()
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""

@@ -25,6 +25,8 @@ class Plugin:
     """Of a fence: whether its proof needs an answer from the old master's host. what_if predicts by it."""
     needs_silence: ClassVar[bool] = False
     """Of a fence: it leaves the old master running, so it proves nothing while there is any sign of life of it."""
+    routes_only: ClassVar[bool] = False
+    """Of a fence: it proves something of those clients alone that come through the connection proxies."""
 
     def __init__(self, call: Call, options: Mapping[str, Any]) -> None:
         self.call = call

@@ -50,6 +50,7 @@ class fence_proxy(handyrepplugin):
     kinds = (Kind.FENCE,)
     needs_host = False
     needs_silence = True
+    routes_only = True
 
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and in `proxies` which pgbouncers gave it."""

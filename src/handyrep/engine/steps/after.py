@@ -3,6 +3,7 @@
 import dataclasses
 
 from handyrep.decide import stages
+from handyrep.decide.promise import UNDER_NO_LIST
 from handyrep.engine.hands import numbered, said
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
@@ -58,6 +59,8 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
         deposed=tuple(sorted({*cluster.deposed, run.old_master} - {run.new_master})),
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
+        older_lists=(UNDER_NO_LIST,),
+        list_since=str(told.get("lsn", "")),
     )
 
 

@@ -1,0 +1,76 @@
+"""What the master's list of synchronous replicas promises at this moment, and what of it must be remembered while it is away.
+
+A list speaks only of commits that were made under it. What was acknowledged before, under another list or by another master, is on the
+replicas that it names only once enough of them have received that far; until then the older lists count as well. Without this rule a
+list that is changed, or a second failover right after the first, would pass for a proof of what it never covered.
+"""
+
+import dataclasses
+
+from handyrep.decide.quorum import SyncList, parse_sync_list
+from handyrep.model.answer import Answer
+from handyrep.model.cluster import Cluster
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture, PostgresFacts
+
+UNDER_NO_LIST = ""
+"""Stands among the older lists for commits of which nothing is known but that the master has them: nobody else need have them."""
+
+
+def remembered(cluster: Cluster, picture: Picture) -> Cluster:
+    """The cluster with what must be known once the master cannot be asked any more, as far as the master tells it.
+
+    A former master that replicates from the present one is none any more.
+    """
+    back = {name for name in cluster.deposed if picture.of(name).replicating is Answer.YES}
+    cluster = dataclasses.replace(cluster, deposed=tuple(name for name in cluster.deposed if name not in back))
+    facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
+    if facts is None or facts.in_recovery or not _is_ours(facts, cluster):
+        return cluster
+    cluster = _with_list(cluster, facts)
+    cluster = dataclasses.replace(
+        cluster,
+        system_identifier=cluster.system_identifier or facts.system_identifier,
+        timeline=max(cluster.timeline, facts.timeline),
+    )
+    return dataclasses.replace(cluster, older_lists=(), list_since="") if _is_settled(cluster, picture) else cluster
+
+
+def promises(cluster: Cluster) -> tuple[SyncList | None, ...]:
+    """Every list that acknowledged commits may rest on; None for one that cannot be counted on."""
+    return tuple(parse_sync_list(text) for text in (cluster.synchronous_standby_names, *cluster.older_lists))
+
+
+def are_readable_from(cluster: Cluster, read: frozenset[str]) -> bool:
+    """Whether reading these replicas is enough to see every acknowledged commit."""
+    return all(promise is not None and promise.is_readable_from(read) for promise in promises(cluster))
+
+
+def _is_ours(facts: PostgresFacts, cluster: Cluster) -> bool:
+    return facts.system_identifier == (cluster.system_identifier or facts.system_identifier)
+
+
+def _with_list(cluster: Cluster, master: PostgresFacts) -> Cluster:
+    """The list in force, and the ones before it for as long as it does not cover what was acknowledged under them."""
+    present = master.synchronous_standby_names
+    is_first_look = cluster.timeline == 0
+    if is_first_look or present != cluster.synchronous_standby_names:
+        before = UNDER_NO_LIST if is_first_look else cluster.synchronous_standby_names
+        older = tuple(dict.fromkeys((*cluster.older_lists, before)))
+        return dataclasses.replace(
+            cluster, synchronous_standby_names=present, older_lists=older, list_since=str(master.received_lsn)
+        )
+    if cluster.older_lists and not cluster.list_since:
+        return dataclasses.replace(cluster, list_since=str(master.received_lsn))
+    return cluster
+
+
+def _is_settled(cluster: Cluster, picture: Picture) -> bool:
+    """Whether enough of the named replicas have, in this master's history, all that stood before the list."""
+    promise = parse_sync_list(cluster.synchronous_standby_names)
+    if promise is None or not cluster.list_since:
+        return True
+    since = Lsn.parse(cluster.list_since)
+    seen = (picture.of(name).facts for name in promise.names)
+    having = [f for f in seen if f is not None and f.timeline == cluster.timeline and f.received_lsn >= since]
+    return len(having) >= promise.needed

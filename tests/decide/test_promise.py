@@ -1,0 +1,117 @@
+"""A list of synchronous replicas is no proof of what was acknowledged before it, until enough of its replicas have received that far."""
+
+import dataclasses
+from types import MappingProxyType
+
+import pytest
+
+from handyrep.decide.candidates import choose
+from handyrep.decide.policy import Policy
+from handyrep.decide.promise import UNDER_NO_LIST, are_readable_from, remembered
+from handyrep.model.answer import Answer
+from handyrep.model.cluster import Cluster
+from handyrep.model.lsn import Lsn
+from handyrep.model.observation import Picture, PostgresFacts, Seen
+from tests.factories import make_cluster
+
+BOTH = frozenset({"r1", "r2"})
+
+
+def facts(
+    position: int, *, names: str = "", timeline: int = 1, in_recovery: bool = True, of: str = "1"
+) -> PostgresFacts:
+    return PostgresFacts(
+        in_recovery=in_recovery, system_identifier=of, timeline=timeline, version_num=150000, received_lsn=Lsn(position),
+        synchronous_standby_names=names,
+    )  # fmt: skip
+
+
+def look(names: str, position: int = 100, **replicas: int) -> Picture:
+    """The master at a position with its list, and replicas at theirs."""
+    seen = {name: Seen(up=Answer.YES, facts=facts(at)) for name, at in replicas.items()}
+    seen["m1"] = Seen(up=Answer.YES, facts=facts(position, names=names, in_recovery=False))
+    return Picture(seen=MappingProxyType(seen), verified=True)
+
+
+def known(names: str = "ANY 1 (r1, r2)") -> Cluster:
+    """A cluster that was looked at when all had received everything."""
+    return remembered(make_cluster(), look(names, 100, r1=100, r2=100))
+
+
+def test_the_first_list_that_is_seen_counts_once_enough_replicas_have_what_stood_before_it() -> None:
+    behind = remembered(make_cluster(), look("ANY 1 (r1, r2)", 100, r1=99, r2=50))
+    assert (behind.older_lists, behind.list_since) == ((UNDER_NO_LIST,), "0/64")
+    assert not are_readable_from(behind, BOTH)
+    settled = remembered(behind, look("ANY 1 (r1, r2)", 500, r1=100, r2=50))
+    assert (settled.older_lists, settled.list_since) == ((), "")
+    assert are_readable_from(settled, BOTH)
+    assert not are_readable_from(settled, frozenset({"r1"}))
+
+
+def test_a_list_that_was_changed_counts_together_with_the_one_before() -> None:
+    changed = remembered(known(), look("ANY 1 (r3)", 200, r1=200, r2=150))
+    assert changed.older_lists == ("ANY 1 (r1, r2)",)
+    assert not are_readable_from(changed, frozenset({"r3"})), "a commit that only r1 has would be lost"
+    assert not are_readable_from(changed, BOTH), "a commit that only r3 has would be lost"
+    assert are_readable_from(changed, frozenset({"r1", "r2", "r3"}))
+    settled = remembered(changed, look("ANY 1 (r3)", 300, r3=200))
+    assert are_readable_from(settled, frozenset({"r3"}))
+
+
+def test_two_changes_in_a_row_leave_three_lists_to_count() -> None:
+    once = remembered(known(), look("ANY 1 (r3)", 200))
+    twice = remembered(once, look("ANY 1 (r4)", 300, r4=250))
+    assert twice.older_lists == ("ANY 1 (r1, r2)", "ANY 1 (r3)")
+    assert twice.list_since == "0/12C"
+
+
+def test_a_change_to_no_list_promises_nothing_and_is_forgotten_at_once() -> None:
+    off = remembered(known(), look("", 200, r1=200, r2=200))
+    assert (off.synchronous_standby_names, off.older_lists) == ("", ())
+    assert not are_readable_from(off, BOTH)
+    on_again = remembered(off, look("ANY 1 (r1, r2)", 300, r1=250, r2=250))
+    assert not are_readable_from(on_again, BOTH), "what was acknowledged without a list may be on the master alone"
+
+
+def test_a_replica_of_an_older_timeline_settles_nothing() -> None:
+    cluster = dataclasses.replace(known(), timeline=2, older_lists=(UNDER_NO_LIST,), list_since="0/64")
+    assert remembered(cluster, look("ANY 1 (r1, r2)", 200, r1=200)).older_lists == (UNDER_NO_LIST,)
+
+
+def test_a_list_in_flight_counts_from_the_first_look_after_it_was_ordered() -> None:
+    ordered = dataclasses.replace(known(), older_lists=("ANY 1 (r3)",))
+    seen = remembered(ordered, look("ANY 1 (r1, r2)", 200, r1=150, r2=150))
+    assert (seen.older_lists, seen.list_since) == (("ANY 1 (r3)",), "0/C8")
+    assert remembered(seen, look("ANY 1 (r1, r2)", 300, r1=250, r2=150)).older_lists == ()
+
+
+@pytest.mark.parametrize(
+    "master",
+    [None, facts(100, names="ANY 9 (x)"), facts(100, names="ANY 9 (x)", in_recovery=False, of="stranger")],
+)
+def test_what_does_not_answer_as_our_master_is_not_believed(master: PostgresFacts | None) -> None:
+    cluster = dataclasses.replace(known(), system_identifier="1")
+    picture = Picture(seen=MappingProxyType({"m1": Seen(facts=master)}))
+    assert remembered(cluster, picture) == cluster
+
+
+def test_without_one_recorded_master_nothing_is_learnt() -> None:
+    cluster = make_cluster(*(m.server for m in make_cluster().replicas))
+    assert remembered(cluster, look("ANY 1 (r1, r2)")) == cluster
+
+
+def test_a_former_master_that_replicates_is_none_any_more() -> None:
+    cluster = dataclasses.replace(known(), deposed=("r1", "r2"))
+    picture = Picture(
+        seen=MappingProxyType({"r1": Seen(replicating=Answer.YES), "r2": Seen(replicating=Answer.UNKNOWN)})
+    )
+    assert remembered(cluster, picture).deposed == ("r2",)
+
+
+def test_a_second_failover_right_after_the_first_does_not_take_the_new_list_for_a_proof() -> None:
+    """r1 became the master with a row that only it had, and died before anybody else received it."""
+    cluster = dataclasses.replace(known("ANY 1 (r2, r3)"), older_lists=(UNDER_NO_LIST,), list_since="0/C8")
+    picture = Picture(seen=MappingProxyType({"r1": Seen(facts=facts(150)), "r2": Seen(facts=facts(150))}))
+    refused = choose(["r1", "r2"], cluster, picture, Policy(), last_lsn=None)
+    assert refused.candidate is None
+    assert "the old master's disk was not read" in refused.excluded[-1].reason
