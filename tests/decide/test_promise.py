@@ -102,10 +102,10 @@ def test_without_one_recorded_master_nothing_is_learnt() -> None:
 
 def test_a_former_master_that_replicates_is_none_any_more() -> None:
     cluster = dataclasses.replace(known(), deposed=("r1", "r2"))
-    picture = Picture(
-        seen=MappingProxyType({"r1": Seen(replicating=Answer.YES), "r2": Seen(replicating=Answer.UNKNOWN)})
-    )
-    assert remembered(cluster, picture).deposed == ("r2",)
+    yes = Answer.YES
+    seen = {"r1": Seen(replicating=yes, facts=facts(9)), "r2": Seen(replicating=yes, facts=facts(9, in_recovery=False))}
+    picture = Picture(seen=MappingProxyType(seen))
+    assert remembered(cluster, picture).deposed == ("r2",), "one that takes writes follows nobody"
 
 
 def test_a_second_failover_right_after_the_first_does_not_take_the_new_list_for_a_proof() -> None:

@@ -39,12 +39,13 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self.wall_s = 0.0
 
     def monotonic(self) -> float:
         return self.now_s
 
     def now(self) -> dt.datetime:
-        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.now_s)
+        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.now_s + self.wall_s)
 
     async def sleep(self, duration_s: float) -> None:
         self.now_s += duration_s
@@ -181,10 +182,11 @@ class FakePlugins:
 
     def _replication_status_run(self, given: Mapping[str, Any]) -> Result:
         box = self._box(given)
-        upstream = self.boxes.get(box.follows)
-        if upstream is None or not upstream.up or not upstream.master:
+        if not any(one.up and one.master for one in self.boxes.values()):
             return fail("the master is away")
-        return success(lag=0.0, replicating=box.up)
+        upstream = self.boxes.get(box.follows)
+        streams = upstream is not None and upstream.up and upstream.master and box.up and not box.master
+        return success(lag=0.0, replicating=streams)
 
     def _fence_run(self, given: Mapping[str, Any]) -> Result:
         box = self._box(given)
@@ -266,6 +268,15 @@ class Imagined:
             self.clock.now_s += 2
             result = await self.check.run(verify=True)
         return result
+
+    def freeze(self, why: str) -> None:
+        """HandyRep stands still."""
+        self.engine.state.update(dataclasses.replace(self.engine.cluster, frozen=why))
+
+    def maintenance(self, minutes: int) -> None:
+        """HandyRep only looks for so long."""
+        until = self.engine.steady.now() + dt.timedelta(minutes=minutes)
+        self.engine.state.update(dataclasses.replace(self.engine.cluster, maintenance_until=until))
 
     @property
     def master(self) -> str:

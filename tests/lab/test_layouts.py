@@ -25,16 +25,19 @@ _FILES = "select current_setting('data_directory') || ' ' || current_setting('co
 async def test_failover_then_rejoin_then_clone(lab: Lab, watch: Watch, version: int, login: str) -> None:
     cluster = await asyncio.to_thread(lab.cluster, version, login=login)
     old = cluster.names[0]
-    async with watch(cluster) as handyrep:
+    by_itself = login == ROOT_TIER
+    async with watch(cluster, failover="" if by_itself else "rejoin_up_to = nothing") as handyrep:
         await handyrep.healthy()
         async with Writer(cluster) as writer:
             await asyncio.to_thread(crash_with_wal_of_its_own, cluster, old)
             new = await handyrep.failed_over(old)
+            for name in cluster.names[1:]:
+                await asyncio.to_thread(faults.heal, cluster, name)
             third = next(name for name in cluster.names if name not in (old, new))
             await asyncio.to_thread(writer.wait_for, 20)
             assert not cluster.in_recovery(new)
             await asyncio.to_thread(follows, cluster, third, new)
-            await rejoin(handyrep, cluster, old)
+            await (came_back if by_itself else rejoin)(handyrep, cluster, old)
             await reclone(handyrep, cluster, third)
             await asyncio.to_thread(writer.wait_for, 20)
         for replica in (old, third):
@@ -44,11 +47,19 @@ async def test_failover_then_rejoin_then_clone(lab: Lab, watch: Watch, version: 
         await handyrep.healthy()
 
 
+async def came_back(handyrep: Watched, cluster: LabCluster, old: str) -> None:
+    """HandyRep rewinds it and lets it follow without being asked."""
+    await handyrep.until(lambda: old not in handyrep.on.engine.cluster.deposed, f"{old} back as a replica")
+    await kept_and_following(handyrep, cluster, old)
+
+
 async def rejoin(handyrep: Watched, cluster: LabCluster, old: str) -> None:
-    for name in cluster.names[1:]:
-        await asyncio.to_thread(faults.heal, cluster, name)
     rd = await handyrep.call("remaster", replica=old)
     assert (rd["result"], rd.get("rewound")) == ("SUCCESS", True), (rd, handyrep.story())
+    await kept_and_following(handyrep, cluster, old)
+
+
+async def kept_and_following(handyrep: Watched, cluster: LabCluster, old: str) -> None:
     await asyncio.to_thread(follows, cluster, old, handyrep.master)
     assert started_as_configured(cluster, old)
     (kept,) = beside_pgdata(cluster, old)

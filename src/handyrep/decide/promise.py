@@ -11,7 +11,7 @@ from handyrep.decide.quorum import SyncList, parse_sync_list
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
-from handyrep.model.observation import Picture, PostgresFacts
+from handyrep.model.observation import Picture, PostgresFacts, Seen
 
 UNDER_NO_LIST = ""
 """Stands among the older lists for commits of which nothing is known but that the master has them: nobody else need have them."""
@@ -22,8 +22,8 @@ def remembered(cluster: Cluster, picture: Picture) -> Cluster:
 
     A former master that replicates from the present one is none any more.
     """
-    back = {name for name in cluster.deposed if picture.of(name).replicating is Answer.YES}
-    cluster = dataclasses.replace(cluster, deposed=tuple(name for name in cluster.deposed if name not in back))
+    deposed = tuple(name for name in cluster.deposed if not _follows(picture.of(name)))
+    cluster = dataclasses.replace(cluster, deposed=deposed)
     facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
     if facts is None or facts.in_recovery or not _is_ours(facts, cluster):
         return cluster
@@ -44,6 +44,10 @@ def promises(cluster: Cluster) -> tuple[SyncList | None, ...]:
 def are_readable_from(cluster: Cluster, read: frozenset[str]) -> bool:
     """Whether reading these replicas is enough to see every acknowledged commit."""
     return all(promise is not None and promise.is_readable_from(read) for promise in promises(cluster))
+
+
+def _follows(seen: Seen) -> bool:
+    return seen.replicating is Answer.YES and seen.facts is not None and seen.facts.in_recovery
 
 
 def _is_ours(facts: PostgresFacts, cluster: Cluster) -> bool:
