@@ -170,6 +170,12 @@ class FailoverSettings:
         number(0, 10**9), 16.0, "MB of WAL that an asynchronous failover may lose; more is refused"
     )
 
+    estimate_lost_wal: bool = directive(
+        boolean,
+        _OFF,
+        "judge max_lost_wal by an estimate where the old master's disk cannot be read (its host is off): the loss is not bounded then",
+    )
+
     @property
     def timings(self) -> Timings:
         """What polling promises with these settings, whether they come from a profile or are set alone."""

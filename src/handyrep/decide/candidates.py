@@ -24,6 +24,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     wanted: str = "",
     slack_bytes: int = 0,
     standing: frozenset[str] | None = None,
+    estimated: Lsn | None = None,
 ) -> Choice:
     """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
 
@@ -31,6 +32,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes; none where the master was synchronous.
     `standing`: only these were seen to receive nothing any more; the position of any other may still move, so it neither counts as read
     nor may take over. None: that was not asked.
+    `estimated`: where the WAL of an asynchronous master may have ended, for want of anything better; None: that does not count.
     `slack_bytes`: so far behind is not held against a candidate while the master still writes: the end of its WAL is waited for later.
     """
     still = frozenset(_all_replicas(cluster)) if standing is None else standing
@@ -51,7 +53,10 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     promise = parse_sync_list(cluster.synchronous_standby_names)
     allowed_bytes = policy.max_lost_wal_bytes if promise is None else slack_bytes
     ours = {name: seen for name, seen in facts.items() if seen is not None and _is_ours(seen, cluster)}
-    choice = _with_data_proof(fit[0], excluded, ours, cluster, allowed_bytes, last_lsn)
+    if promise is None and last_lsn is None and estimated is not None:
+        choice = _by_estimate(fit[0], excluded, ours, allowed_bytes, estimated)
+    else:
+        choice = _with_data_proof(fit[0], excluded, ours, cluster, allowed_bytes, last_lsn)
     return _accepted(choice, fit[0]) if policy.loss_accepted else choice
 
 
@@ -121,6 +126,19 @@ def _with_data_proof(
         return _refused(name, excluded, f"it lacks {lost_bytes} bytes of the old master's WAL ({rule})")
     said = f"the old master's WAL ends at {last_lsn} and {name} has it to {received}"
     return Choice(name, excluded, lost_bytes, said)
+
+
+def _by_estimate(
+    name: str,
+    excluded: tuple[Excluded, ...],
+    read: Mapping[str, PostgresFacts],
+    allowed_bytes: int,
+    estimated: Lsn,
+) -> Choice:
+    """The loss is not bounded by this: estimate_lost_wal is the operator's word that it may be judged so."""
+    lost_bytes = max(estimated - read[name].received_lsn, 0)
+    said = f"it is estimated to lack {lost_bytes} bytes of the old master's WAL (max_lost_wal allows {allowed_bytes})"
+    return _refused(name, excluded, said) if lost_bytes > allowed_bytes else Choice(name, excluded, None, said)
 
 
 def _accepted(choice: Choice, name: str) -> Choice:

@@ -9,6 +9,7 @@ class Policy:
 
     `max_lost_wal_bytes`: an asynchronous failover that may lose more is refused. `witness_age_s`: a replica that heard from the
     master within this time is a sign of life.
+    `estimate_lost_wal`: where the old master's disk cannot be read, that is judged by an estimate.
     `loss_accepted`: a person takes, for one failover, a loss that is larger or cannot be bounded.
     """
 
@@ -17,4 +18,5 @@ class Policy:
     remaster: bool = True
     failover_cooldown_s: float = 600.0
     max_lost_wal_bytes: int = 16 * 1024 * 1024
+    estimate_lost_wal: bool = False
     loss_accepted: bool = False

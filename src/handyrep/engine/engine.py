@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from handyrep.config.settings import Settings
 from handyrep.decide.assess import assess
+from handyrep.decide.estimate import estimated_end, seen_again
 from handyrep.decide.policy import Policy
 from handyrep.decide.promise import remembered
 from handyrep.decide.protection import Protection
@@ -23,6 +24,7 @@ from handyrep.engine.steady import Steady
 from handyrep.engine.steps.scene import Scene
 from handyrep.errors import BusyError
 from handyrep.model.cluster import Cluster
+from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
 from handyrep.model.verdict import Verdict
 from handyrep.plugin_api.caller import Caller
@@ -92,8 +94,22 @@ class Engine:
 
     def take(self, picture: Picture) -> Cluster:
         """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
-        self.state.update(assess(remembered(self.cluster, picture), picture))
+        self.state.update(assess(self._dated(remembered(self.cluster, picture), picture), picture))
         return self.cluster
+
+    def _dated(self, cluster: Cluster, picture: Picture) -> Cluster:
+        """The cluster with where its master stands at this moment, if that was seen."""
+        facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
+        if facts is None or facts.in_recovery:
+            return cluster
+        last = seen_again(cluster.last_seen, facts.received_lsn, self.clock.monotonic())
+        return dataclasses.replace(cluster, last_seen=last)
+
+    @property
+    def estimated_end(self) -> Lsn | None:
+        """Where the master's WAL may end now; None where the operator does not want to be judged by that, or nothing is known."""
+        last = self.cluster.last_seen if self.policy.estimate_lost_wal else None
+        return estimated_end(last, self.clock.monotonic())
 
     def thaw(self) -> None:
         """A person has decided: automation goes on."""
@@ -108,5 +124,6 @@ def policy_from(settings: Settings) -> Policy:
         restart_master=failover.restart_master,
         remaster=failover.remaster,
         failover_cooldown_s=failover.failover_cooldown,
+        estimate_lost_wal=failover.estimate_lost_wal,
         max_lost_wal_bytes=int(failover.max_lost_wal * 1024 * 1024),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from handyrep.model.answer import Answer
+from handyrep.model.lsn import Lsn
 from handyrep.model.server import Role, Server
 from handyrep.model.status import Status
 
@@ -27,6 +28,15 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LastSeen:
+    """The master's position when it was looked at last (`at_s` on the monotonic clock), and how fast it was writing."""
+
+    lsn: Lsn
+    at_s: float
+    bytes_per_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Cluster:
     """All members by name, with what must be remembered while the master cannot be asked.
 
@@ -34,6 +44,7 @@ class Cluster:
     strangers. `synchronous_standby_names` is what the present master last said. `timeline` is the highest one that a master of
     ours was on: a replica that is still on a lower one lacks history. `failed_over_at`: when the last failover ended.
     `older_lists`: lists before it that acknowledged commits may rest on still, until enough replicas have received to `list_since`.
+    `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
     `frozen`: why automation stands still until a person decides; '' when it does not.
@@ -49,6 +60,7 @@ class Cluster:
     failed_over_at: dt.datetime | None = None
     older_lists: tuple[str, ...] = ()
     list_since: str = ""
+    last_seen: LastSeen | None = None
     deposed: tuple[str, ...] = ()
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""

@@ -76,7 +76,8 @@ async def _consequences(
     fence = next(proof.fence for proof in situation.proofs if proof.possible is YES)
     end = _readable_end(engine, hypothesis, fence, now)
     ordered, _ = await engine.hands.select()
-    choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end)
+    estimated = engine.estimated_end
+    choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end, estimated=estimated)
     run = new_run(engine, RunKind.FAILOVER, verdict.sentence)
     return {
         "candidate": choice.candidate or "",

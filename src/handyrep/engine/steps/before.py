@@ -6,6 +6,7 @@ import dataclasses
 from handyrep.decide import stages
 from handyrep.decide.assess import assess
 from handyrep.decide.candidates import choose
+from handyrep.decide.estimate import estimated_end
 from handyrep.engine.hands import said
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
@@ -143,7 +144,9 @@ async def select(on: Scene, run: Run, _: str) -> Result:
 async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -> Choice:
     """In a switchover the master still writes when the candidate is chosen: catch_up gives the data proof later."""
     ordered, _ = await on.hands.select()
-    slack_bytes = 0
+    slack_bytes, estimated = 0, None
+    if on.policy.estimate_lost_wal and run.kind is RunKind.FAILOVER:
+        estimated = estimated_end(on.cluster.last_seen, on.clock.monotonic())
     if run.kind is RunKind.SWITCHOVER:
         slack_bytes = on.policy.max_lost_wal_bytes
         known = [seen.facts.received_lsn for seen in picture.seen.values() if seen.facts is not None]
@@ -156,6 +159,7 @@ async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -
         last_lsn=last_lsn,
         wanted=run.wanted,
         slack_bytes=slack_bytes,
+        estimated=estimated,
         standing=frozenset(run.replicas if run.standing is None else run.standing) - on.busy,
     )
 
