@@ -147,7 +147,7 @@ class Life:
         ends = await asyncio.gather(*work, return_exceptions=True)
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if left:
-            await asyncio.wait(left)
+            await asyncio.gather(*left, return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, Killed | HandyRepError):
                 self.violation = self.violation or f"HandyRep raised {type(end).__name__}: {end}"

@@ -9,7 +9,6 @@ import contextlib
 
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
-from handyrep.errors import HandyRepError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture, Seen
@@ -72,7 +71,7 @@ class Returning:
             master = engine.cluster.master
             if active.outcome is Outcome.SUCCESS and master is not None and engine.journal.open_run() is None:
                 await (self._follow(name, master.name) if running else self._climb(name, master.name))
-        except HandyRepError as error:
+        except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
             self._tell(name, f"could not be brought back: {error}")
         pause_s = min(self._pause_s.get(name, _FIRST_PAUSE_S / 2) * 2, _LONGEST_PAUSE_S)
         self._pause_s[name], self._not_before[name] = pause_s, engine.clock.monotonic() + pause_s

@@ -135,6 +135,10 @@ echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 )
 
 
+_LOOK_CALLS = 3
+"""So many times call_timeout may the first look take."""
+
+
 class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
@@ -182,9 +186,10 @@ class fence_stop(handyrepplugin):
         )
 
     async def _hindered(self, server: Server) -> str:
-        """Why no proof could be had, or ''. Looks only."""
+        """Why no proof could be had, or ''. Looks only, and not for long: with the host off the next fence must have its turn."""
+        limit_s = self.settings.failover.call_timeout * _LOOK_CALLS
         try:
-            ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata)
+            ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata, timeout_s=limit_s)
         except NoAnswerError as error:
             return f"its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
         return "" if ran.exit_status == 0 else _lines(ran).get("fault") or last_words(ran)
