@@ -60,7 +60,7 @@ MUTANTS = (
            "            if then is Then.ASK:\n                return Ask(", "            if then is None:\n                return Ask(",
            "hr_14 or progress"),
     Mutant("HR-15", "the new master is not written down", "engine/steps/after.py",
-           '    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now()))\n', "", "hr_15"),
+           "    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now()))\n", "", "hr_15"),
     Mutant("HR-15b", "a step is done before it is written down", "engine/conduct.py",
            "        self._journal.intend(run, step)\n", "", "hr_15"),
     Mutant("HR-16", "an exception ends the loop", "engine/monitor.py",
