@@ -67,8 +67,12 @@ def _bury(number: int) -> bool:
 
 
 def _try_lock(number: int) -> TextIO | None:
-    _RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _record_of(number).open("w")
+    try:
+        _RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _record_of(number).open("w")
+    except (FileExistsError, FileNotFoundError):
+        # Another lab that ended has removed the folder since we saw or made it.
+        return None
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held it before us may have removed the file: then ours is a lock on nothing.

@@ -106,3 +106,11 @@ def test_a_living_lab_is_not_buried() -> None:
             assert second.net.lab != first.net.lab
             assert second.hosts("alive")[0].address != host.address
         assert host.inside("hostname").strip() == "alive"
+
+
+def test_a_folder_of_records_that_another_lab_removes_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estate, "_RECORDS", tmp_path / "removed")
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    assert estate._try_lock(1) is None
