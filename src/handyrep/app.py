@@ -86,7 +86,7 @@ async def running(
         try:
             yield Running(engine, check, monitor, history, table, loaded)
         finally:
-            await check.returning.close()
+            await check.close()
     finally:
         hosts.close()
         await asyncio.sleep(_CLOSING_S)

@@ -164,11 +164,28 @@ def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:
 def test_what_fails_after_the_promotion_is_reported_and_gone_past() -> None:
     run = after(
         fenced(), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS),
-        ("record", SUCCESS), ("repoint", FAIL), ("slots", FAIL), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
+        ("record", SUCCESS), ("repoint", FAIL), ("slots", FAIL), ("follow r2", UNCERTAIN), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
     )  # fmt: skip
     move = next_move(run)
     assert isinstance(move, Finished)
     assert [text.split(":")[0] for text in move.left] == ["repoint", "slots", "follow r2", "extra mail"]
+
+
+@pytest.mark.parametrize("step", ["repoint", "slots", "follow r2"])
+def test_what_can_be_repeated_and_may_not_have_happened_is_done_once_more(step: str) -> None:
+    order = ("choose", "promote", "confirm", "record", "repoint", "slots", "follow r2")
+    before = after(fenced(), *((one, SUCCESS) for one in order[: order.index(step)]))
+    stage, _, subject = step.partition(" ")
+    once = after(before, (step, UNCERTAIN))
+    assert next_move(once) == Do(Step(stage, subject))
+    assert next_move(after(once, (step, SUCCESS))) == next_move(after(before, (step, SUCCESS)))
+    assert next_move(after(once, (step, UNCERTAIN))) == next_move(after(before, (step, FAIL)))
+
+
+def test_a_command_of_the_users_own_is_never_done_twice() -> None:
+    order = ("choose", "promote", "confirm", "record", "repoint", "slots", "follow r2")
+    run = after(fenced(), *((one, SUCCESS) for one in order), ("extra mail", UNCERTAIN))
+    assert isinstance(next_move(run), Finished)
 
 
 @pytest.mark.parametrize("outcome", [FAIL, UNCERTAIN])

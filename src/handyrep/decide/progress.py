@@ -75,7 +75,7 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
     refused: list[Ended] = []
     for subject in subjects(stage, run):
         ended = run.last(Step(stage.id, subject))
-        if ended is None:
+        if ended is None or _once_more(stage, ended, run):
             return Do(Step(stage.id, subject))
         if ended.outcome is Outcome.SUCCESS:
             if stage is FENCE:
@@ -86,7 +86,7 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
             return Wait(ended.step, ended.details)
         if then is Then.UNDO:
             return _undo(run, ended.details)
-        if then is Then.GO_ON:
+        if then in (Then.GO_ON, Then.AGAIN):
             left.append(f"{ended.step}: {ended.details}")
         refused.append(ended)
     if stage is FENCE:
@@ -94,6 +94,12 @@ def _in_stage(stage: Stage, run: Run, left: list[str]) -> NextMove | None:
             run, "; ".join(f"{e.step.subject}: {e.details}" for e in refused) or "no fence_methods are configured"
         )
     return None
+
+
+def _once_more(stage: Stage, ended: Ended, run: Run) -> bool:
+    """Whether nobody knows how it ended, and doing it again can only help."""
+    times = sum(1 for one in run.ended if one.step == ended.step)
+    return ended.outcome is Outcome.UNCERTAIN and stage.uncertain is Then.AGAIN and times == 1
 
 
 def _undo(run: Run, reason: str) -> NextMove:

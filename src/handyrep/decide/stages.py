@@ -15,6 +15,7 @@ class Then(enum.Enum):
     NEXT = "the next subject of the stage; when none is left, undo"
     UNDO = "take back what was done and leave the old master as it was"
     GO_ON = "go on; it is reported"
+    AGAIN = "do it once more; if that is not known to have succeeded either, go on, and it is reported"
     HEED = "go on; the steps that come take it into account"
     WAIT = "look again in the next cycle: it may still happen, and nothing else may be done meanwhile"
     ASK = "stand still and ask a person"
@@ -42,9 +43,9 @@ CATCH_UP = Stage("catch_up", "wait until {new} has everything that {old} wrote",
 PROMOTE = Stage("promote", "order {new} to become the master", Then.HEED, Then.HEED)
 CONFIRM = Stage("confirm", "look until {new} takes writes", Then.WAIT, Then.WAIT)
 RECORD = Stage("record", "write down that {new} is the master", Then.WAIT, Then.WAIT)
-SLOTS = Stage("slots", "make the replication slots on {new} that its replicas use", Then.GO_ON, Then.GO_ON)
-REPOINT = Stage("repoint", "point the proxies at {new}", Then.GO_ON, Then.GO_ON)
-FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.GO_ON)
+SLOTS = Stage("slots", "make the replication slots on {new} that its replicas use", Then.GO_ON, Then.AGAIN)
+REPOINT = Stage("repoint", "point the proxies at {new}", Then.GO_ON, Then.AGAIN)
+FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.AGAIN)
 REJOIN = Stage("rejoin", "bring {old} back as a replica of {new}", Then.GO_ON, Then.GO_ON)
 EXTRA = Stage("extra", "run the command {subject}", Then.GO_ON, Then.GO_ON)
 

@@ -9,6 +9,7 @@ from handyrep.decide.protection import protection
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
+from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
@@ -33,6 +34,7 @@ class Check:
         self._told = ""
         self._epoch = 0
         self.returning = Returning(engine)
+        self.proxies = Proxies(engine)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -46,9 +48,9 @@ class Check:
         if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
             self._calm()
             await self._measure(picture)
-            if picture.verified and not engine.cluster.frozen and not maintenance_left_s(engine):
-                self.returning.tend(picture)
             left_s = maintenance_left_s(engine)
+            if not engine.cluster.frozen and not left_s:
+                self._tend(picture)
             situation = Situation(
                 cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s
             )
@@ -57,6 +59,17 @@ class Check:
             self._suspected_since = began
         verdict, picture = await self._judged()
         return await self._act(verdict, picture)
+
+    def _tend(self, picture: Picture) -> None:
+        """What is put right beside the checks while the master is well."""
+        self.proxies.tend(picture)
+        if picture.verified:
+            self.returning.tend(picture)
+
+    async def close(self) -> None:
+        """End what is done beside the checks."""
+        await self.proxies.close()
+        await self.returning.close()
 
     async def _look(self, *, verify: bool) -> Picture:
         self._polls += 1

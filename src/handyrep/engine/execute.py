@@ -46,6 +46,10 @@ class Executor:
         """Let a running replica receive from `master`, and look until it does."""
         return await after.follow_master(self._scene, name, master)
 
+    async def repoint(self, master: str) -> Result:
+        """Lead the proxies to the recorded master."""
+        return await after.repoint_proxies(self._scene, master)
+
     async def rejoin(self, name: str, master: str) -> Result:
         """Bring a stopped former master back as a replica of `master`, and look until it receives."""
         return await after.rejoin_master(self._scene, name, master)

@@ -37,7 +37,8 @@ async def hold_clients(engine: Engine, verdict: Verdict) -> Result:
             result = await engine.hands.use(Kind.CONNECTION_FAILOVER, "block")
             done = result.outcome is Outcome.SUCCESS
             held = "clients are held back at every proxy" if done else f"not every proxy holds back: {said(result)}"
-    engine.state.update(dataclasses.replace(engine.cluster, frozen=f"{verdict.sentence} ({held})"))
+    frozen = f"{verdict.sentence} ({held})"
+    engine.state.update(dataclasses.replace(engine.cluster, frozen=frozen, proxies_behind=True))
     engine.events.record("ask", f"{verdict.sentence} {held}", {"rule": verdict.rule})
     return fail(verdict.sentence, rule=verdict.rule, failover_ok=False)
 
@@ -55,5 +56,5 @@ async def let_clients_on(engine: Engine) -> str:
         )
     if not engine.hands.configured(Kind.CONNECTION_FAILOVER) or not writable:
         return ""
-    result = await engine.hands.use(Kind.CONNECTION_FAILOVER, newmaster=None)
+    result = await engine.executor.repoint(master)
     return "clients are let on" if result.outcome is Outcome.SUCCESS else f"proxies: {said(result)}"

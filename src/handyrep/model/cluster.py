@@ -46,6 +46,7 @@ class Cluster:
     `older_lists`: lists before it that acknowledged commits may rest on still, until enough replicas have received to `list_since`.
     `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
+    `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
     `frozen`: why automation stands still until a person decides; '' when it does not.
     """
@@ -62,6 +63,7 @@ class Cluster:
     list_since: str = ""
     last_seen: LastSeen | None = None
     deposed: tuple[str, ...] = ()
+    proxies_behind: bool = False
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""
     frozen: str = ""

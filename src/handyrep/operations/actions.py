@@ -135,9 +135,11 @@ async def connection_failover(on: Running, newmaster: str | None = None) -> Resu
         await only_if_active(on)
         free_of_runs(on)
         master = on.engine.cluster.master
-        if newmaster is not None and (master is None or newmaster != master.name):
+        if master is None:
+            raise RefusedError("there is not exactly one recorded master to lead the proxies to")
+        if newmaster not in (None, master.name):
             raise RefusedError(f"{newmaster} is not the master: proxies would lead writers to a replica")
-        return await on.engine.hands.use(Kind.CONNECTION_FAILOVER, newmaster=newmaster)
+        return await on.engine.executor.repoint(master.name)
 
 
 @operation("Actions", changes=True, bouncerserver="one proxy; left out: all")

@@ -63,6 +63,7 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
         protection=_protection(on),
         under_way=_under_way(on),
         returning=dict(on.check.returning.rungs),
+        proxies_behind=on.check.proxies.told if cluster.proxies_behind else "",
         verdict=None
         if verdict is None
         else {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence},

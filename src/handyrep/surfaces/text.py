@@ -57,6 +57,8 @@ def _cluster(rd: RD) -> None:
     _protection(rd.get("protection"))
     for name, rung in rd.get("returning", {}).items():
         _say(f"{name} {rung}")
+    if rd.get("proxies_behind"):
+        _say(f"the proxies may not all lead to the master: {rd['proxies_behind']}")
     if rd.get("under_way"):
         _say(f"under way: {rd['under_way']}")
     if rd.get("verdict"):

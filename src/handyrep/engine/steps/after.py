@@ -42,7 +42,9 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
 
 async def record(on: Scene, run: Run, _: str) -> Result:
     """Write down who the master is."""
-    on.state.update(dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now()))
+    behind = bool(on.hands.configured(Kind.CONNECTION_FAILOVER))
+    known = dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now(), proxies_behind=behind)
+    on.state.update(known)
     return success(f"{run.new_master} is the master in epoch {run.epoch}")
 
 
@@ -76,7 +78,15 @@ async def repoint(on: Scene, run: Run, _: str) -> Result:
     """Lead the clients to the new master."""
     if not on.hands.configured(Kind.CONNECTION_FAILOVER):
         return success("no connection proxies are configured")
-    return await on.hands.use(Kind.CONNECTION_FAILOVER, newmaster=run.new_master)
+    return await repoint_proxies(on, run.new_master)
+
+
+async def repoint_proxies(on: Scene, master: str) -> Result:
+    """Until every proxy was seen to lead to the recorded master, it is written down that some may not."""
+    pointed = await on.hands.use(Kind.CONNECTION_FAILOVER, newmaster=master)
+    if pointed.outcome is Outcome.SUCCESS:
+        on.state.update(dataclasses.replace(on.cluster, proxies_behind=False))
+    return pointed
 
 
 async def follow(on: Scene, run: Run, name: str) -> Result:

@@ -1,0 +1,69 @@
+"""Leads the proxies to the recorded master again, until every one of them was seen to: one may have been away when they were re-pointed.
+
+Works beside the checks, and only while the master is well. Which server is the master is never decided here.
+"""
+
+import asyncio
+import contextlib
+
+from handyrep.engine.engine import Engine
+from handyrep.engine.hands import said
+from handyrep.errors import HandyRepError
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.observation import Picture
+from handyrep.model.server import Role
+from handyrep.plugin_api.contract import Kind
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+
+
+class Proxies:
+    """`told`: why some may not lead to the master; '' when all were seen to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        self._pause_s = 0.0
+        self._up: frozenset[str] = frozenset()
+        self.told = ""
+
+    def tend(self, picture: Picture) -> None:
+        """Begin to re-point them if some may be behind: with growing pauses, and at once when one is seen again that was away."""
+        cluster = self._engine.cluster
+        proxies = (*cluster.by_role(Role.PGBOUNCER), *cluster.by_role(Role.PROXY))
+        up = frozenset(member.name for member in proxies if picture.of(member.name).up is Answer.YES)
+        came_back, self._up = up - self._up, up
+        if not cluster.proxies_behind or not self._engine.hands.configured(Kind.CONNECTION_FAILOVER):
+            self.told, self._pause_s = "", 0.0
+            return
+        due = bool(came_back) or self._engine.clock.monotonic() >= self._not_before
+        if due and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._repoint())
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _repoint(self) -> None:
+        engine = self._engine
+        try:
+            async with engine.changing("re-pointing the proxies"):
+                master = engine.cluster.master
+                active = await engine.hands.may_act()
+                if master is not None and active.outcome is Outcome.SUCCESS and engine.journal.open_run() is None:
+                    result = await engine.executor.repoint(master.name)
+                    self._tell("" if result.outcome is Outcome.SUCCESS else said(result), master.name)
+        except HandyRepError as error:
+            self.told = str(error)
+        self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        self._not_before = engine.clock.monotonic() + self._pause_s
+
+    def _tell(self, told: str, master: str) -> None:
+        if told != self.told or not told:
+            text = f"the proxies may not all lead to {master}: {told}" if told else f"every proxy leads to {master}"
+            self._engine.events.record("proxies", text, {"master": master})
+        self.told = told

@@ -1,0 +1,147 @@
+"""After a new master is recorded, HandyRep re-points the proxies until every one was seen to lead to it."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from handyrep.model.result import Result, fail, success, uncertain
+from tests.engine.world import Box, Imagined
+from tests.factories import make_cluster, make_server
+
+BACKOFF = [2, 4, 8, 16, 32, 60, 60]
+
+
+class WithProxies(Imagined):
+    """Two pgbouncers stand before the cluster; `away` of them do not answer."""
+
+    def __init__(self, **failover: Any) -> None:
+        super().__init__(connection_failover_method="multi_pgbouncer", **failover)
+        self.boxes |= {"p1": Box(), "p2": Box()}
+        names = ("p1", "p2")
+        servers = (
+            *(m.server for m in self.engine.cluster.members.values()),
+            *(make_server(n, "pgbouncer") for n in names),
+        )
+        self.engine.state.update(make_cluster(*servers, system_identifier="1"))
+        self.plugins.instead["connection_failover.run"] = self._repointed
+        self.plugins.instead["connection_failover.poll"] = self._polled
+
+    def _repointed(self, _: Any) -> Result:
+        away = [name for name in ("p1", "p2") if not self.boxes[name].up]
+        return uncertain(f"{', '.join(away)}: no answer") if away else success()
+
+    def _polled(self, given: Any) -> Result:
+        return success() if self.boxes[str(given["bouncerserver"])].up else fail("silent")
+
+    async def cycle(self) -> None:
+        await self.check.run(verify=False)
+        task = self.check.proxies._task
+        if task is not None:
+            await task
+
+    async def failed_over(self) -> None:
+        await self.look()
+        self.boxes["m1"].up = False
+        await self.look()
+        assert self.master == "r1"
+
+    @property
+    def times(self) -> int:
+        return self.plugins.count("connection_failover.run")
+
+
+async def test_nothing_is_repointed_while_nothing_is_behind() -> None:
+    world = WithProxies()
+    for _ in range(3):
+        await world.cycle()
+    assert world.times == 0
+    await world.failed_over()
+    assert not world.engine.cluster.proxies_behind
+    await world.cycle()
+    assert world.times == 1
+
+
+async def test_a_proxy_that_was_away_is_led_to_the_new_master_when_it_comes_back() -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    assert world.engine.cluster.proxies_behind
+    await world.cycle()
+    assert "p2: no answer" in world.check.proxies.told
+    world.boxes["p2"].up = True
+    before = world.times
+    await world.cycle()
+    assert world.times == before + 1
+    await world.cycle()
+    assert (world.engine.cluster.proxies_behind, world.check.proxies.told) == (False, "")
+    assert world.events.of("proxies")[-1] == "every proxy leads to r1"
+
+
+async def test_it_is_remembered_over_a_restart_of_handyrep() -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    assert (world.store.content or {})["proxies_behind"] is True
+    world.boxes["p2"].up = True
+    world.restarted()
+    await world.cycle()
+    assert not world.engine.cluster.proxies_behind
+
+
+async def test_one_that_stays_away_is_tried_with_growing_pauses_and_told_of_once() -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    tried, last = [], world.times
+    for _ in range(200):
+        await world.cycle()
+        if world.times > last:
+            tried.append(world.clock.now_s)
+        last = world.times
+        world.clock.now_s += 1
+    pauses = [round(b - a) for a, b in itertools.pairwise(tried)]
+    assert pauses == BACKOFF[: len(pauses)]
+    assert len(pauses) >= len(BACKOFF) - 2
+    assert len(world.events.of("proxies")) == 1
+
+
+@pytest.mark.parametrize("still", ["frozen", "maintenance", "passive", "busy"])
+async def test_nothing_is_done_while_handyrep_must_stand_still(still: str) -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    before = world.times
+    if still == "frozen":
+        world.freeze("a person decides")
+    if still == "maintenance":
+        world.maintenance(5)
+    if still == "passive":
+        world.plugins.instead["master_check.run"] = lambda _: fail("another one is")
+    if still == "busy":
+        async with world.engine.changing("a long operation"):
+            await world.cycle()
+        assert "a long operation is under way" in world.check.proxies.told
+    else:
+        await world.cycle()
+    assert world.times == before
+
+
+async def test_what_is_under_way_ends_with_handyrep() -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    await world.check.run(verify=False)
+    await world.check.close()
+    task = world.check.proxies._task
+    assert task is not None
+    assert task.done()
+
+
+async def test_clients_that_are_held_back_for_two_masters_count_as_behind() -> None:
+    world = WithProxies()
+    await world.look()
+    world.boxes["r2"].master, world.boxes["r2"].timeline = True, 1
+    await world.look()
+    assert world.engine.cluster.frozen
+    assert world.engine.cluster.proxies_behind
