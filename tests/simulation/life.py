@@ -5,7 +5,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Awaitable
 from random import Random
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from handyrep.decide import progress
 from handyrep.engine.check import Check
@@ -44,6 +44,8 @@ class Ending:
 class Life:
     """HandyRep and its cluster from the first day to the last."""
 
+    door_type: ClassVar[type[Door]] = Door
+
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = Random(seed)
@@ -81,7 +83,7 @@ class Life:
         content = store.load()
         if content is not None:
             cluster = from_json(content)
-        self.door = Door(self.world, self.weather, self.watch)
+        self.door = self.door_type(self.world, self.weather, self.watch)
         self.known.answers = self.door.answers
         state = State(cluster, store, events, clock)
         self.engine = Engine(self.settings, cast("Caller", self.door), state, Log(*parts), events, clock)

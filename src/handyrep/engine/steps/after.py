@@ -37,7 +37,10 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
 
     if await on.until(writes, _CONFIRM_FOR_S):
         return success(f"{run.new_master} takes writes", **told)
-    return uncertain(f"{run.new_master} was ordered to become the master and does not take writes yet")
+    return uncertain(
+        f"{run.new_master} was ordered to become the master and does not take writes yet. Look at its log; if it still is a replica,"
+        " promote it by hand: HandyRep will see it and go on"
+    )
 
 
 async def record(on: Scene, run: Run, _: str) -> Result:
