@@ -145,3 +145,67 @@ async def test_clients_that_are_held_back_for_two_masters_count_as_behind() -> N
     await world.look()
     assert world.engine.cluster.frozen
     assert world.engine.cluster.proxies_behind
+
+
+def order_of(world: WithProxies, *wanted: str) -> list[str]:
+    return [call.partition(" ")[0] for call in world.plugins.calls if call.startswith(wanted)]
+
+
+async def test_clients_wait_from_before_the_fence_until_there_is_a_new_master() -> None:
+    world = WithProxies()
+    await world.failed_over()
+    steps = ("connection_failover.block", "fence.run", "promotion.run", "connection_failover.run")
+    assert order_of(world, *steps) == list(steps)
+
+
+async def test_nobody_waits_for_a_proxy_that_does_not_answer_the_hold() -> None:
+    world = WithProxies()
+    world.plugins.instead["connection_failover.block"] = lambda _: uncertain("p2: no answer")
+    await world.failed_over()
+    assert not world.engine.cluster.proxies_behind
+
+
+async def test_a_plugin_that_cannot_hold_clients_back_is_not_asked_to() -> None:
+    world = WithProxies()
+    world.plugins.registry.lacking = {"block"}
+    await world.failed_over()
+    assert world.plugins.count("connection_failover.block") == 0
+
+
+async def test_clients_are_let_on_when_the_failover_is_given_up() -> None:
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    world.plugins.instead["fence.run"] = lambda _: fail("no proof")
+    await world.look()
+    assert order_of(world, "connection_failover.b", "connection_failover.u") == [
+        "connection_failover.block",
+        "connection_failover.unblock",
+    ]
+    assert not world.engine.cluster.proxies_behind
+
+
+async def test_clients_that_could_not_be_let_on_are_once_the_master_is_well() -> None:
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    world.plugins.instead["fence.run"] = lambda _: fail("no proof", untouched=True)
+    world.plugins.instead["connection_failover.unblock"] = lambda _: uncertain("p2: no answer")
+    await world.look()
+    assert world.engine.cluster.proxies_behind
+    world.boxes["m1"].up = True
+    await world.cycle()
+    assert (world.times, world.engine.cluster.proxies_behind) == (1, False)
+
+
+async def test_handyrep_is_killed_while_it_holds_clients_back_and_goes_on() -> None:
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    world.plugins.instead["connection_failover.block"] = world.killed
+    with pytest.raises(KeyboardInterrupt):
+        await world.look()
+    del world.plugins.instead["connection_failover.block"]
+    world.restarted()
+    await world.look()
+    assert world.master == "r1"

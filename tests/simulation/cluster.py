@@ -137,6 +137,7 @@ class World:
         first.in_recovery, first.signal, first.follows = False, False, ""
         self.routes = [names[0], names[0]]
         self.dead_routes: set[int] = set()
+        self.held = False
         self.cuts: set[frozenset[str]] = set()
         self.later: list[tuple[float, str, str]] = []
         self.happened: list[Event] = []

@@ -254,11 +254,22 @@ class Door:
         self.world.start(box.name)
         return success()
 
+    def _do_connection_failover_block(self, _: Given) -> Result:
+        self.world.held = True
+        return fail("a proxy does not answer") if self.world.dead_routes else success()
+
+    def _do_connection_failover_unblock(self, given: Given) -> Result:
+        if any(route != given["recorded"] for route in self.world.routes):
+            return fail("a proxy leads elsewhere")
+        self.world.held = False
+        return fail("a proxy does not answer") if self.world.dead_routes else success()
+
     def _do_connection_failover_run(self, given: Given) -> Result:
         target = given["newmaster"] or given["recorded"]
         self.world.routes = [
             route if number in self.world.dead_routes else target for number, route in enumerate(self.world.routes)
         ]
+        self.world.held = False
         return fail("a proxy does not answer") if self.world.dead_routes else success()
 
 

@@ -125,9 +125,13 @@ def i7_epochs_grow(known: Known, event: Event) -> str:
 
 
 def i10_routes_lead_to_a_master(known: Known, event: Event) -> str:
-    """I10: clients are only led to a server that was seen to take writes."""
+    """I10: clients are only led to a server that was seen to take writes in this run, or to be no replica just now."""
     if not _is_order(event, "connection_failover.run"):
         return ""
+    if not known.open_epoch():
+        looks = [a.result for a in known.answers if a.key == "inspect.run" and a.about == _name(event)]
+        is_master = bool(looks) and looks[-1].extra.get("in_recovery") is False
+        return "" if is_master else f"I10: routes to {_name(event)}, not seen to be a master"
     seen = known.records(known.open_epoch(), "ended", "confirm")
     return "" if any(r["outcome"] == "SUCCESS" for r in seen) else f"I10: routes to {_name(event)}, not seen to write"
 

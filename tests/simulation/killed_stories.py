@@ -191,7 +191,7 @@ def shape(life: KilledLife) -> Any:
         for name, box in boxes.items()
         if name != master
     ]
-    routes = {route == master for route in life.world.routes}
+    routes = {route == master and not life.world.held for route in life.world.routes}
     return master == "m1", life.world.writers() == [master], routes, sorted(others)
 
 

@@ -7,7 +7,7 @@ once in a run, and the old master is never started after it.
 import dataclasses
 import enum
 
-from handyrep.decide.stages import FENCE, PLANS, RELEASE, THAW, UNDO, Stage, Then, subjects
+from handyrep.decide.stages import FENCE, HOLD, LET_ON, PLANS, RELEASE, THAW, UNDO, Stage, Then, subjects
 from handyrep.model.answer import Outcome
 from handyrep.model.run import Ended, Run, Step
 
@@ -125,6 +125,8 @@ def _to_undo(stage: Stage, run: Run) -> tuple[str, ...]:
     """What this stage of the undo is done to: only what may have been changed."""
     if stage is THAW:
         return ("",) if run.halted else ()
+    if stage is LET_ON:
+        return tuple(e.step.subject for e in run.ended if e.step.stage == HOLD.id)
     tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
     if stage is RELEASE:
         return tuple(dict.fromkeys(reversed(tried)))

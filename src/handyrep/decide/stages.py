@@ -34,6 +34,7 @@ class Stage:
 RECHECK = Stage("recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO)
 PREFLIGHT = Stage("preflight", "check that {old} is well and that a replica can take over", Then.UNDO, Then.UNDO)
 FENCE = Stage("fence", "prove with {subject} that {old} can acknowledge no commit any more", Then.NEXT, Then.NEXT)
+HOLD = Stage("hold", "hold clients back with {subject}, so that they wait instead of failing", Then.HEED, Then.HEED)
 FREEZE = Stage(
     "freeze", "let no replica receive anything more, so that their positions stand still", Then.HEED, Then.WAIT
 )
@@ -49,7 +50,7 @@ FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.AG
 REJOIN = Stage("rejoin", "bring {old} back as a replica of {new}", Then.GO_ON, Then.GO_ON)
 EXTRA = Stage("extra", "run the command {subject}", Then.GO_ON, Then.GO_ON)
 
-FAILOVER = (RECHECK, FENCE, FREEZE, RESCUE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, EXTRA)
+FAILOVER = (RECHECK, HOLD, FENCE, FREEZE, RESCUE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, EXTRA)
 SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, REJOIN, EXTRA)
 ADOPTION = (CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW)
 PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER, RunKind.ADOPTION: ADOPTION}
@@ -57,7 +58,8 @@ PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER, RunKind.ADO
 RELEASE = Stage("release", "take back what {subject} left on {old}", Then.ASK, Then.WAIT)
 THAW = Stage("thaw", "let the replicas receive as before", Then.GO_ON, Then.GO_ON)
 START = Stage("start", "start {old} again as the master it was", Then.ASK, Then.ASK)
-UNDO = (THAW, RELEASE, START)
+LET_ON = Stage("let_on", "let clients on to {old} with {subject}", Then.GO_ON, Then.GO_ON)
+UNDO = (THAW, RELEASE, START, LET_ON)
 
 BY_ID = {stage.id: stage for stage in (*FAILOVER, *SWITCHOVER, *UNDO)}
 
@@ -70,6 +72,8 @@ def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
     """What the stage is done to, in order; ('',) for a stage that is done once, () for one that is not done."""
     if stage is FENCE:
         return (*run.fences, CONFIRMATION) if run.confirmed else run.fences
+    if stage is HOLD:
+        return (run.proxies,) if run.proxies else ()
     if stage is FOLLOW:
         return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()
     if stage is EXTRA:

@@ -13,6 +13,7 @@ Doing = Callable[[Scene, Run, str], Awaitable[Result]]
 STEPS: dict[str, Doing] = {
     stages.RECHECK.id: before.recheck,
     stages.PREFLIGHT.id: before.preflight,
+    stages.HOLD.id: before.hold,
     stages.FENCE.id: before.fence,
     stages.FREEZE.id: before.freeze,
     stages.RESCUE.id: before.rescue,
@@ -29,6 +30,7 @@ STEPS: dict[str, Doing] = {
     stages.THAW.id: back.thaw,
     stages.RELEASE.id: back.release,
     stages.START.id: back.start,
+    stages.LET_ON.id: back.let_on,
 }
 
 

@@ -32,7 +32,7 @@ async def fence_returned(engine: Engine, name: str) -> Result:
 async def hold_clients(engine: Engine, verdict: Verdict) -> Result:
     """Let no client reach any of them through the proxies, and stand still until a person decides."""
     held = "no proxy can hold clients back"
-    if engine.hands.configured(Kind.CONNECTION_FAILOVER) and engine.hands.able(Kind.CONNECTION_FAILOVER, "block"):
+    if engine.hands.can_hold_clients:
         async with engine.changing("holding clients back"):
             result = await engine.hands.use(Kind.CONNECTION_FAILOVER, "block")
             done = result.outcome is Outcome.SUCCESS

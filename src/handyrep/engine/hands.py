@@ -51,6 +51,11 @@ class Hands:
         """Whether the configured plugin of this kind has an optional method."""
         return hasattr(self._loaded(self.configured(kind)), method)
 
+    @property
+    def can_hold_clients(self) -> bool:
+        """Whether the plugin of the proxies can let clients wait."""
+        return bool(self.configured(Kind.CONNECTION_FAILOVER)) and self.able(Kind.CONNECTION_FAILOVER, "block")
+
     def needs_silence(self, fence: str) -> bool:
         """Whether this fence proves nothing while there is a sign of life; one that cannot be loaded proves nothing at all."""
         plugin = self._loaded(fence)

@@ -37,6 +37,9 @@ class Proxies:
         if not cluster.proxies_behind or not self._engine.hands.configured(Kind.CONNECTION_FAILOVER):
             self.told, self._pause_s = "", 0.0
             return
+        facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
+        if facts is None or facts.in_recovery:
+            return
         due = bool(came_back) or self._engine.clock.monotonic() >= self._not_before
         if due and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._repoint())

@@ -50,6 +50,7 @@ class Run:
     `fences`: plugins to try, in order. `extra_commands`: names of what runs at the end. `was_running`: the old master ran when
     it began, so undoing it means starting it again. `wanted`: the new master that a person named. `confirmed`: why a person is
     sure that the old master is off, where no plugin could prove it; `loss_accepted`: they take a loss that cannot be bounded.
+    `proxies`: the plugin that can hold clients back while there is no master; '' when none can.
     """
 
     kind: RunKind
@@ -65,6 +66,7 @@ class Run:
     was_running: bool = False
     confirmed: str = ""
     loss_accepted: bool = False
+    proxies: str = ""
     ended: tuple[Ended, ...] = ()
 
     def last(self, step: Step) -> Ended | None:

@@ -1,6 +1,7 @@
 """Taking back what a run did before it promoted anybody: the replicas receive again, the fence is lifted, the old master starts."""
 
 import asyncio
+import dataclasses
 
 from handyrep.decide import stages
 from handyrep.engine.hands import said
@@ -42,3 +43,11 @@ async def start(on: Scene, run: Run, _: str) -> Result:
     if await on.until(writes, on.settings.failover.start_timeout):
         return success(f"{run.old_master} takes writes again")
     return fail(f"{run.old_master} was started again and takes no writes")
+
+
+async def let_on(on: Scene, _: Run, __: str) -> Result:
+    """Let clients on to the recorded master. What is left of it is seen to once the master is well."""
+    result = await on.hands.use(Kind.CONNECTION_FAILOVER, "unblock")
+    if result.outcome is Outcome.SUCCESS:
+        on.state.update(dataclasses.replace(on.cluster, proxies_behind=False))
+    return result

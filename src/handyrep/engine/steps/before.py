@@ -17,6 +17,9 @@ from handyrep.model.run import Run, RunKind
 from handyrep.model.verdict import Choice
 from handyrep.plugin_api.contract import Kind
 
+_CALLS_OF_A_HOLD = 3
+"""So many times call_timeout may holding clients back take: a failover does not wait for a proxy that is away."""
+
 
 async def recheck(on: Scene, run: Run, _: str) -> Result:
     """Look once more from everywhere. SUCCESS: it is still gone, with `signs` of life that some fences do not stand."""
@@ -32,6 +35,13 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
     signs = [f"{name} can still see it" for name in others]
     signs += ["PostgreSQL answers there"] if seen.alive is Answer.YES else []
     return success(f"{run.old_master} is still gone", signs=signs)
+
+
+async def hold(on: Scene, _: Run, __: str) -> Result:
+    """Let clients wait at the proxies. A proxy that does not answer is not waited for: it is re-pointed when it is back."""
+    on.state.update(dataclasses.replace(on.cluster, proxies_behind=True))
+    patience_s = on.settings.failover.call_timeout * _CALLS_OF_A_HOLD
+    return await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
 
 
 async def preflight(on: Scene, run: Run, _: str) -> Result:
