@@ -41,6 +41,7 @@ class Situation:
     picture: Picture
     policy: Policy
     is_active: Answer = YES
+    passive: str = ""
     proofs: tuple[Proof, ...] = ()
     choice: Choice = Choice(None)
     cooldown_left_s: float = 0.0
@@ -116,7 +117,7 @@ def _no_proof_in_sight(s: Situation) -> bool:
 
 RULES: tuple[Rule, ...] = (
     Rule("F01", lambda s: s.is_active is not YES, Move.NOTHING,
-         "This HandyRep is not the HandyRep master, so it only looks."),
+         "This HandyRep may not act, so it only looks: {passive}"),
     Rule("F02", lambda s: bool(s.cluster.frozen), Move.ASK,
          "Automation stands still until a person decides: {frozen}"),
     Rule("F19", lambda s: s.maintenance_left_s > 0, Move.NOTHING,
@@ -168,6 +169,7 @@ def _words(s: Situation) -> dict[str, str]:
         "master": s.master_name or "the master",
         "masters": str(len(s.cluster.masters)),
         "frozen": s.cluster.frozen,
+        "passive": s.passive or "it is not the HandyRep master.",
         "returned": s.returned,
         "maintenance": f"{math.ceil(s.maintenance_left_s / 60)}",
         "why": s.cluster.maintenance_reason,

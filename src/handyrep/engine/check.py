@@ -39,6 +39,8 @@ class Check:
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
         engine = self._engine
+        if engine.copies.behind:
+            await engine.may_act()
         resumed = await self._resumed()
         if resumed is not None:
             return resumed
@@ -85,7 +87,7 @@ class Check:
         run = engine.journal.open_run()
         if run is None:
             return None
-        active = await engine.hands.may_act()
+        active = await engine.may_act()
         if active.outcome is not Outcome.SUCCESS:
             return fail(f"a {run.kind.value} stands open, but this HandyRep is not the HandyRep master: {said(active)}")
         async with engine.changing(f"{run.kind.value} {run.epoch}"):
@@ -96,7 +98,7 @@ class Check:
         """The look from everywhere, and what the rules make of it."""
         engine = self._engine
         self._epoch = engine.journal.last_epoch()
-        active = await engine.hands.may_act()
+        active = await engine.may_act()
         since = self._suspected_since if self._suspected_since is not None else engine.clock.monotonic()
         picture = await engine.observer.suspect(engine.clock.monotonic() - since)
         engine.take(picture)
@@ -105,6 +107,7 @@ class Check:
             picture=picture,
             policy=engine.policy,
             is_active=YES if active.outcome is Outcome.SUCCESS else NO,
+            passive=active.details,
             proofs=await proofs(engine),
             choice=await foreseen(engine, picture),
             cooldown_left_s=cooldown_left_s(engine),

@@ -6,6 +6,7 @@ Intent is written before each step and its end after it; what comes next is deci
 import dataclasses
 
 from handyrep.decide import progress, stages
+from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
 from handyrep.engine.journal import Journal
 from handyrep.engine.state import State
@@ -18,13 +19,19 @@ from handyrep.ports import Clock, EventSink
 MAX_STEPS = 500
 """More steps than any plan has: beyond it something is wrong with the plan, and a person must look."""
 
+_SPREAD_BEFORE = frozenset({stages.PROMOTE.id, stages.REPOINT.id})
+"""Another HandyRep must know that a promote may have been sent, and who is recorded as the master."""
+
 
 class Conductor:
     """Takes one run at a time."""
 
-    def __init__(self, executor: Executor, journal: Journal, state: State, events: EventSink, clock: Clock) -> None:
+    def __init__(
+        self, executor: Executor, journal: Journal, copies: Copies, state: State, events: EventSink, clock: Clock
+    ) -> None:
         self._executor = executor
         self._journal = journal
+        self._copies = copies
         self._state = state
         self._events = events
         self._clock = clock
@@ -39,6 +46,7 @@ class Conductor:
             raise RefusedError(f"{standing.kind.value} {standing.epoch} stands open")
         self._journal.open(run)
         self._events.record("begin", f"{run.kind.value} {run.epoch} begins: {run.reason}", {"epoch": run.epoch})
+        await self._copies.spread()
         return await self.lead(run)
 
     async def lead(self, run: Run) -> Result:
@@ -53,15 +61,17 @@ class Conductor:
                     if run.ended[-1].outcome is not Outcome.SUCCESS:
                         return uncertain(f"{reason}; HandyRep keeps looking", epoch=run.epoch, waiting=True)
                 case progress.Finished(left):
-                    return self._finished(run, left)
+                    return await self._finished(run, left)
                 case progress.Abandoned(reason):
-                    return self._abandoned(run, reason)
+                    return await self._abandoned(run, reason)
                 case progress.Ask(question, reason):
                     return self._asked(run, question, reason)
         return self._asked(run, progress.Question.OLD_MASTER_NOT_RESTORED, "the plan has no end")
 
     async def _step(self, run: Run, step: Step) -> Run:
         self._journal.intend(run, step)
+        if step.stage in _SPREAD_BEFORE:
+            await self._copies.spread()
         began = self._clock.monotonic()
         try:
             result = await self._executor.execute(run, step)
@@ -78,16 +88,16 @@ class Conductor:
         )
         return run
 
-    def _finished(self, run: Run, left: tuple[str, ...]) -> Result:
+    async def _finished(self, run: Run, left: tuple[str, ...]) -> Result:
         text = f"{run.new_master} is the master after the {run.kind.value} from {run.old_master}"
         if left:
             text += f"; to be seen to: {'; '.join(left)}"
-        self._close(run, "finished", text)
+        await self._close(run, "finished", text)
         return success(text, **_summary(run), left=list(left))
 
-    def _abandoned(self, run: Run, reason: str) -> Result:
+    async def _abandoned(self, run: Run, reason: str) -> Result:
         text = f"the {run.kind.value} was given up and nothing was promoted: {reason}"
-        self._close(run, "abandoned", text)
+        await self._close(run, "abandoned", text)
         return fail(text, **_summary(run))
 
     def _asked(self, run: Run, question: progress.Question, reason: str) -> Result:
@@ -97,8 +107,9 @@ class Conductor:
             self._events.record("ask", text, {"epoch": run.epoch, "question": question.name})
         return fail(text, **_summary(run), question=question.name)
 
-    def _close(self, run: Run, how: str, text: str) -> None:
+    async def _close(self, run: Run, how: str, text: str) -> None:
         self._journal.close(run, how, text)
+        await self._copies.spread()
         self._events.record(how, text, {"epoch": run.epoch})
 
 

@@ -15,6 +15,7 @@ from handyrep.decide.policy import Policy
 from handyrep.decide.promise import remembered
 from handyrep.decide.protection import Protection
 from handyrep.engine.conduct import Conductor
+from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
 from handyrep.engine.hands import Hands
 from handyrep.engine.journal import Journal
@@ -22,10 +23,12 @@ from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
 from handyrep.engine.steps.scene import Scene
-from handyrep.errors import BusyError
+from handyrep.errors import BusyError, HandyRepError
+from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
+from handyrep.model.result import Result, fail
 from handyrep.model.verdict import Verdict
 from handyrep.plugin_api.caller import Caller
 from handyrep.ports import Clock, EventSink, RecordLog
@@ -55,7 +58,8 @@ class Engine:
             self.hands, self.observer, state, settings, self.policy, clock, self.steady, busy=self._worked_on.keys()
         )
         self.executor = Executor(scene)
-        self.conductor = Conductor(self.executor, self.journal, state, events, clock)
+        self.copies = Copies(self.hands, self.journal, state, events, settings.failover.call_timeout)
+        self.conductor = Conductor(self.executor, self.journal, self.copies, state, events, clock)
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
         self._changing = asyncio.Lock()
@@ -65,6 +69,18 @@ class Engine:
     def cluster(self) -> Cluster:
         """The present snapshot."""
         return self.state.cluster
+
+    async def may_act(self) -> Result:
+        """SUCCESS when this HandyRep is the one that may act, and knows what another one did before."""
+        active = await self.hands.may_act()
+        if active.outcome is not Outcome.SUCCESS:
+            self.copies.forget()
+            return active
+        try:
+            await self.copies.catch_up()
+        except HandyRepError as error:
+            return fail(str(error))
+        return active
 
     @asynccontextmanager
     async def changing(self, what: str) -> AsyncIterator[None]:

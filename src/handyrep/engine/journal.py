@@ -5,7 +5,7 @@ Owns the form of its records and how a run is read back from them. What is not i
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -52,6 +52,20 @@ class Journal:
     def last_epoch(self) -> int:
         """The highest epoch ever begun; 0 when none was."""
         return max((run.epoch for run, _, _ in self.runs()), default=0)
+
+    def last_records(self) -> list[Mapping[str, Any]]:
+        """What was written of the run that began last."""
+        epoch = self.last_epoch()
+        return [record for record in self._log.read() if record.get("epoch") == epoch]
+
+    def take_over(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Go on from what another HandyRep wrote. Raises StateError: it is not what a HandyRep writes, or cannot be kept."""
+        found = {run.epoch: (run, how, text) for run, how, text in self.runs()}
+        taken = list(records)
+        for record in taken:
+            _apply(record, found)
+        for record in taken:
+            self._log.append(record)
 
     def _write(self, what: str, epoch: int, **facts: object) -> None:
         self._log.append({"what": what, "epoch": epoch, "at": self._clock.now().isoformat(), **facts})

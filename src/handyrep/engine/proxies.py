@@ -56,7 +56,7 @@ class Proxies:
         try:
             async with engine.changing("re-pointing the proxies"):
                 master = engine.cluster.master
-                active = await engine.hands.may_act()
+                active = await engine.may_act()
                 if master is not None and active.outcome is Outcome.SUCCESS and engine.journal.open_run() is None:
                     result = await engine.executor.repoint(master.name)
                     self._tell("" if result.outcome is Outcome.SUCCESS else said(result), master.name)

@@ -67,7 +67,7 @@ class Returning:
     async def _bring_back(self, name: str, *, running: bool) -> None:
         engine = self._engine
         try:
-            active = await engine.hands.may_act()
+            active = await engine.may_act()
             master = engine.cluster.master
             if active.outcome is Outcome.SUCCESS and master is not None and engine.journal.open_run() is None:
                 await (self._follow(name, master.name) if running else self._climb(name, master.name))

@@ -14,7 +14,7 @@ from handyrep.plugin_api.contract import Kind
 
 async def only_if_active(on: Running) -> None:
     """Raises RefusedError when another HandyRep is the HandyRep master."""
-    active = await on.engine.hands.may_act()
+    active = await on.engine.may_act()
     if active.outcome is not Outcome.SUCCESS:
         raise RefusedError(f"this HandyRep is not the HandyRep master: {said(active)}")
 

@@ -46,6 +46,7 @@ async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -
         picture=picture,
         policy=engine.policy,
         is_active=YES if active.outcome is Outcome.SUCCESS else NO,
+        passive=active.details,
         proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
         choice=await foreseen(engine, picture),
         cooldown_left_s=cooldown_left_s(engine),

@@ -144,6 +144,7 @@ async def answer(on: Running, decision: Literal["retry", "settled"]) -> Result:
             return success(f"automation goes on{f'; {clients}' if clients else ''}")
         if decision == "settled":
             on.engine.journal.close(run, "settled", "a person put it right by hand")
+            await on.engine.copies.spread()
             on.engine.take(await on.engine.observer.verify())
             return success(f"{run.kind.value} {run.epoch} is closed; the statuses are fresh", epoch=run.epoch)
         return await on.engine.conductor.lead(run.without_last_failure())

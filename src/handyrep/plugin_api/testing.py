@@ -48,7 +48,7 @@ _ORDINARY = (*_SILENT, "where everything is denied")
 _ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {
         "servername": "r1", "replicaserver": "r1", "mastername": "m1", "newmaster": "m1", "clonefrom": "m1", "reclone": False,
-        "bouncerserver": "b1", "alerttype": "error", "category": "test", "message": "a test",
+        "bouncerserver": "b1", "alerttype": "error", "category": "test", "message": "a test", "text": "a text",
     }
 )  # fmt: skip
 

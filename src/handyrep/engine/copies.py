@@ -1,0 +1,137 @@
+"""Copies of the newest run's journal, and of what HandyRep knows, where another HandyRep finds them; and going on from another's.
+
+Without journal_method nothing is copied. A copy that cannot be made stops no failover: the journal on HandyRep's own disk is what it
+acts by. What another HandyRep did is known before this one acts for the first time.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from handyrep.engine.hands import Hands, said
+from handyrep.engine.journal import Journal
+from handyrep.engine.state import State, from_json, to_json
+from handyrep.errors import HandyRepError, RefusedError
+from handyrep.model.answer import Outcome
+from handyrep.model.cluster import Cluster
+from handyrep.plugin_api.contract import Kind
+from handyrep.ports import EventSink
+
+_CALLS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Copy:
+    """One HandyRep's newest run as it wrote it down, and the cluster as it knew it."""
+
+    epoch: int
+    records: tuple[Mapping[str, Any], ...]
+    cluster: Cluster
+
+
+class Copies:
+    """Of one HandyRep's journal and state."""
+
+    def __init__(self, hands: Hands, journal: Journal, state: State, events: EventSink, patience_s: float) -> None:
+        self._hands = hands
+        self._journal = journal
+        self._state = state
+        self._events = events
+        self._patience_s = patience_s * _CALLS
+        self._is_current = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether another HandyRep may have acted, and nobody has looked yet."""
+        return bool(self._hands.configured(Kind.JOURNAL)) and not self._is_current
+
+    async def spread(self) -> None:
+        """Let the servers hold the newest run as it stands now."""
+        if not self._hands.configured(Kind.JOURNAL):
+            return
+        text = json.dumps({"records": self._journal.last_records(), "cluster": to_json(self._state.cluster)})
+        result = await self._hands.use(Kind.JOURNAL, text=text, patience_s=self._patience_s)
+        if result.outcome is not Outcome.SUCCESS:
+            self._events.record("copies", f"another HandyRep may not find this run: {said(result)}", {})
+
+    def forget(self) -> None:
+        """Somebody else may act meanwhile: read again before the next act."""
+        self._is_current = False
+
+    async def catch_up(self) -> None:
+        """Go on from the newest copy, if it is ahead. Raises RefusedError: it is not known what another HandyRep did."""
+        if not self.behind:
+            return
+        result = await self._hands.use(Kind.JOURNAL, "read", patience_s=self._patience_s)
+        if result.outcome is not Outcome.SUCCESS:
+            raise RefusedError(
+                f"what another HandyRep may have done is not known: {said(result)}",
+                remedy="HandyRep acts once more than half of the servers can be read, or with journal_method left blank.",
+            )
+        texts: Mapping[str, str] = result.extra.get("texts", {})
+        copies = [copy for name, text in texts.items() if (copy := self._understood(name, text)) is not None]
+        self._refuse_two_journals(copies)
+        newest = max(copies, key=lambda copy: (copy.epoch, len(copy.records)), default=None)
+        if newest is not None:
+            self._go_on_from(newest)
+        self._is_current = True
+
+    def _understood(self, name: str, text: str) -> Copy | None:
+        """None when it is not ours, or cannot be used: that is told."""
+        try:
+            content = json.loads(text)
+            epoch = content["records"][0]["epoch"] if content["records"] else 0
+            records = tuple(record for record in content["records"] if record["epoch"] == epoch)
+            copy = Copy(int(epoch), records, from_json(content["cluster"]))
+        except (ValueError, KeyError, TypeError, AttributeError, HandyRepError) as error:
+            self._events.record(
+                "copies", f"the copy of the journal on {name} cannot be used: {error}", {"server": name}
+            )
+            return None
+        known, theirs = self._state.cluster.system_identifier, copy.cluster.system_identifier
+        if known and theirs and known != theirs:
+            text = f"the copy of the journal on {name} is of another cluster (system identifier {theirs})"
+            self._events.record("copies", text, {"server": name})
+            return None
+        return copy
+
+    def _refuse_two_journals(self, copies: Iterable[Copy]) -> None:
+        """Raises RefusedError when one tells of the run that stands in our own journal, and tells another story."""
+        last, own = self._journal.last_epoch(), self._journal.last_records()
+        for copy in copies:
+            if copy.epoch == last and any(mine != its for mine, its in zip(own, copy.records, strict=False)):
+                raise RefusedError(
+                    f"two HandyReps began run {last}, and their journals differ",
+                    remedy="Look which one led it, give its state directory to the one that is to act, and start that again.",
+                )
+
+    def _go_on_from(self, copy: Copy) -> None:
+        last, own = self._journal.last_epoch(), self._journal.last_records()
+        if copy.epoch == 0 or copy.epoch < last:
+            return
+        rest = copy.records
+        if copy.epoch == last:
+            rest = copy.records[len(own) :]
+            if not rest:
+                return
+        standing = self._journal.open_run()
+        if standing is not None and standing.epoch < copy.epoch:
+            self._journal.close(standing, "settled", f"another HandyRep went on, and began run {copy.epoch}")
+        self._state.update(merged(self._state.cluster, copy.cluster))
+        self._journal.take_over(rest)
+        text = f"goes on from run {copy.epoch}, which another HandyRep wrote down"
+        self._events.record("copies", text, {"epoch": copy.epoch})
+
+
+def merged(own: Cluster, other: Cluster) -> Cluster:
+    """Who is what, and all that must be remembered, as the other one knows it; definitions of servers as this one's own file has them."""
+    members = {}
+    for name, member in own.members.items():
+        theirs = other.members.get(name)
+        role = member.server.role if theirs is None else theirs.server.role
+        members[name] = dataclasses.replace(member, server=dataclasses.replace(member.server, role=role))
+    return dataclasses.replace(
+        other, name=own.name, status=own.status, members=MappingProxyType(members), last_seen=own.last_seen
+    )

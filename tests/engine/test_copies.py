@@ -1,0 +1,165 @@
+"""Two HandyReps and one cluster: the second goes on from what the first wrote down, or does nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from handyrep.model.result import Result, fail, success
+from tests.engine.world import Imagined
+
+
+class Pair:
+    """`first` and `second` are HandyReps of the same servers, each with its own disk; `active` is the one that may act."""
+
+    def __init__(self, **failover: Any) -> None:
+        self.hosts: dict[str, str] = {}
+        self.readable = True
+        self.first, self.second = (Imagined(journal_method="journal_on_hosts", **failover) for _ in range(2))
+        self.second.boxes = self.second.plugins.boxes = self.first.boxes
+        self.second.clock = self.first.clock
+        self.active = self.first
+        for one in (self.first, self.second):
+            one.plugins.instead["journal.run"] = self._written
+            one.plugins.instead["journal.read"] = self._read
+        self.first.plugins.instead["master_check.run"] = lambda _: self._is_active(self.first)
+        self.second.plugins.instead["master_check.run"] = lambda _: self._is_active(self.second)
+
+    def _is_active(self, one: Imagined) -> Result:
+        return success() if one is self.active else fail("the other one is")
+
+    def _written(self, given: Any) -> Result:
+        self.hosts = dict.fromkeys(("m1", "r1", "r2"), given["text"])
+        return success()
+
+    def _read(self, _: Any) -> Result:
+        return success(texts=self.hosts) if self.readable else fail("1 of 3 servers were read", texts={})
+
+    async def first_is_killed(self, at: str) -> None:
+        """In the middle of a failover, in that call."""
+        await self.first.look()
+        self.first.boxes["m1"].up = False
+        self.first.plugins.instead[at] = self.first.killed
+        with pytest.raises(KeyboardInterrupt):
+            await self.first.look()
+        self.active = self.second
+
+
+def stages(world: Imagined) -> list[str]:
+    return [step.step.stage for run, _, _ in world.engine.journal.runs() for step in run.ended]
+
+
+async def test_another_handyrep_knows_of_a_failover_that_it_did_not_make() -> None:
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    await pair.first.look()
+    assert pair.first.master == "r1"
+    pair.active = pair.second
+    await pair.second.look()
+    assert (pair.second.master, pair.second.engine.cluster.epoch) == ("r1", 1)
+    assert pair.second.engine.cluster.deposed == ("m1",)
+    assert pair.second.plugins.count("promotion") == 0
+    assert pair.second.events.of("copies") == ["goes on from run 1, which another HandyRep wrote down"]
+
+
+@pytest.mark.parametrize("at", ["fence.run", "promotion.run", "connection_failover.run", "follow.run"])
+async def test_a_run_that_another_one_left_open_is_led_to_its_end(at: str) -> None:
+    pair = Pair(connection_failover_method="multi_pgbouncer")
+    await pair.first_is_killed(at)
+    for _ in range(4):
+        await pair.second.look()
+    promoted = pair.first.plugins.count("promotion") + pair.second.plugins.count("promotion")
+    assert pair.second.engine.journal.open_run() is None or at == "promotion.run"
+    assert promoted == 1, "never a second promote in one epoch"
+    assert "promote" in stages(pair.second)
+
+
+async def test_nothing_is_done_before_it_is_known_what_another_one_did() -> None:
+    pair = Pair()
+    await pair.first_is_killed("fence.run")
+    pair.readable = False
+    result = await pair.second.look()
+    assert "what another HandyRep may have done is not known: 1 of 3 servers were read" in result.details
+    assert pair.second.plugins.count("fence.run") == 0
+    pair.readable = True
+    await pair.second.look(2)
+    assert pair.second.master == "r1"
+
+
+async def test_the_first_one_comes_back_and_does_not_go_on_where_it_stopped() -> None:
+    pair = Pair(failover_cooldown=0.0)
+    await pair.first_is_killed("fence.run")
+    await pair.second.look(2)
+    for name in ("m1", "r2"):
+        box = pair.second.boxes[name]
+        box.up, box.master, box.follows, box.timeline = True, False, "r1", 2
+    pair.second.boxes["r1"].synchronous = "ANY 1 (m1, r2)"
+    await pair.second.look()
+    pair.second.boxes["r1"].up = False
+    await pair.second.look(2)
+    assert pair.second.engine.cluster.epoch == 2
+    before = list(pair.first.plugins.calls)
+    pair.active = pair.first
+    pair.first.restarted()
+    await pair.first.look()
+    assert not [
+        c for c in pair.first.plugins.calls[len(before) :] if c.startswith(("fence.run", "promotion", "follow"))
+    ]
+    assert pair.first.master == pair.second.master
+    closings = [how for _, how, _ in pair.first.engine.journal.runs()]
+    assert closings == ["settled", "finished"]
+
+
+async def test_two_journals_of_one_run_that_differ_are_a_persons() -> None:
+    pair = Pair()
+    await pair.first_is_killed("fence.run")
+    pair.second.engine.journal.take_over(pair.first.engine.journal.last_records())
+    forged = json.loads(pair.hosts["r1"])
+    forged["records"][0]["reason"] = "another one"
+    pair.hosts["r1"] = json.dumps(forged)
+    result = await pair.second.look()
+    assert "two HandyReps began run 1, and their journals differ" in result.details
+    assert pair.second.plugins.count("fence.run") == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"records": [{}], "cluster": {}}', '{"records": [1], "cluster": null}']
+)
+async def test_a_copy_that_cannot_be_used_is_told_and_passed_over(text: str) -> None:
+    pair = Pair()
+    pair.hosts["r1"] = text
+    await pair.first.look()
+    assert pair.first.events.of("copies")[0].startswith("the copy of the journal on r1 cannot be used")
+    assert "accepts connections" in (await pair.first.look()).details
+
+
+async def test_a_copy_of_another_cluster_is_passed_over() -> None:
+    pair = Pair()
+    await pair.first_is_killed("promotion.run")
+    content = json.loads(pair.hosts["r1"])
+    content["cluster"]["system_identifier"] = "999"
+    pair.hosts = {"r1": json.dumps(content)}
+    await pair.second.look()
+    assert "is of another cluster" in pair.second.events.of("copies")[0]
+    assert pair.second.engine.journal.runs()[0][0].epoch == 1
+    assert "intend" in [record["what"] for record in pair.second.log.records]
+
+
+async def test_copies_that_nobody_holds_stop_no_failover() -> None:
+    pair = Pair()
+    for one in (pair.first, pair.second):
+        one.plugins.instead["journal.run"] = lambda _: fail("1 of 3 servers hold it")
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    await pair.first.look()
+    assert pair.first.master == "r1"
+    assert "another HandyRep may not find this run: 1 of 3 servers hold it" in pair.first.events.of("copies")
+
+
+async def test_without_the_directive_nothing_is_copied_or_read() -> None:
+    world = Imagined()
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.look()
+    assert world.plugins.count("journal") == 0
