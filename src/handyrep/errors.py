@@ -56,6 +56,10 @@ class StateError(HandyRepError):
     """A state file or the journal cannot be read or written. It is never taken for "none"."""
 
 
+class RecordError(HandyRepError):
+    """A record is not what this HandyRep writes, or could not be made. It is never taken for something near it."""
+
+
 class PluginError(HandyRepError):
     """A plugin is missing, cannot be loaded, or returned something that is no answer."""
 
