@@ -5,7 +5,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from handyrep.decide.policy import Policy
 from handyrep.model.answer import Answer
@@ -103,7 +103,7 @@ class Situation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """`sentence` is formatted with the fields of _words()."""
+    """`sentence` is formatted with words()."""
 
     id: str
     when: Callable[[Situation], bool]
@@ -159,11 +159,18 @@ RULES: tuple[Rule, ...] = (
 
 def judge(situation: Situation) -> Verdict:
     """The verdict of the first row that holds."""
-    rule = next(rule for rule in RULES if rule.when(situation))
-    return Verdict(rule.id, rule.move, rule.sentence.format(**_words(situation)), _because(situation))
+    return next(verdicts(situation))
 
 
-def _words(s: Situation) -> dict[str, str]:
+def verdicts(situation: Situation) -> Iterator[Verdict]:
+    """The verdicts of all rows that hold, in their order: the first one counts, the others would if it were not for those before."""
+    for rule in RULES:
+        if rule.when(situation):
+            yield Verdict(rule.id, rule.move, rule.sentence.format(**words(situation)), _because(situation))
+
+
+def words(s: Situation) -> dict[str, str]:
+    """What sentences about this situation may name."""
     listed = "; ".join(f"{e.name}: {e.reason}" for e in s.choice.excluded) or "the selection plugin named none"
     return {
         "master": s.master_name or "the master",
