@@ -15,6 +15,7 @@ from handyrep.adapters.lock import StateLock
 from handyrep.adapters.postgres import Account, RealDatabases
 from handyrep.adapters.status_table import StatusTable
 from handyrep.adapters.store import StateFile
+from handyrep.adapters.verdicts import VerdictFile
 from handyrep.config.read import Loaded, read
 from handyrep.config.settings import Settings
 from handyrep.engine.check import Check
@@ -73,14 +74,14 @@ async def running(
     if not beside_a_daemon:
         lock.take()
     databases = RealDatabases(_accounts(settings), settings.handyrep.handyrep_db)
-    history = History(folder / "history.db", clock)
+    history, verdicts = History(folder / "history.db", clock), VerdictFile(folder / "history.db", clock)
     try:
         events: EventSink = history if also_tell is None else Both(history, also_tell)
         state = _state(settings, folder, events, clock)
         caller = Caller(registry, World(settings, hosts, databases, clock))
         engine = Engine(settings, caller, state, RecordFile(folder / "journal.jsonl"), events, clock)
         table = StatusTable(databases, settings, settings.failover.call_timeout * 5)
-        check = Check(engine)
+        check = Check(engine, verdicts)
         monitor = Monitor(engine, check)
         databases.on_lost = lambda _server: monitor.look_now()
         try:
@@ -92,6 +93,7 @@ async def running(
         await asyncio.sleep(_CLOSING_S)
         await _closed(databases)
         history.close()
+        verdicts.close()
         lock.release()
 
 

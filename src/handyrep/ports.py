@@ -9,7 +9,9 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from handyrep.model.kept import Kept
 from handyrep.model.server import Server
+from handyrep.model.verdict import Verdict
 
 
 class Clock(Protocol):
@@ -140,4 +142,24 @@ class EventSink(Protocol):
 
     def record(self, kind: str, text: str, facts: Mapping[str, Any]) -> None:
         """Keep one event."""
+        ...
+
+
+class VerdictLog(Protocol):
+    """Where verdicts are kept with what they were judged from. It never raises and never decides anything."""
+
+    def keep(self, verdict: Verdict, inputs: Mapping[str, Any] | None) -> int | None:
+        """Keep one; its number, or None when it could not be kept."""
+        ...
+
+    def came_again(self, number: int, times: int) -> None:
+        """The one of that number came so many times more, the last time now."""
+        ...
+
+    def newest(self, count: int) -> list[Kept]:
+        """The newest ones, oldest of them first."""
+        ...
+
+    def find(self, number: int) -> Kept | None:
+        """The one of that number, if it is still kept."""
         ...

@@ -50,6 +50,12 @@ def test_every_command_of_the_page_of_safety_exists(command: str) -> None:
     assert command.replace("-", "_") in {*OPERATIONS, "status"}
 
 
+def test_every_command_of_the_page_of_explain_exists() -> None:
+    commands = re.findall(r"^handyrep (\S+)", (ROOT / "docs/explain.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(commands) == {"explain", "verdicts"}
+    assert set(commands) <= set(OPERATIONS)
+
+
 @pytest.mark.parametrize("name", SEED)
 def test_every_plugin_of_the_seed_is_there_and_documented(name: str) -> None:
     assert f"### {name}\n" in page()

@@ -49,6 +49,26 @@ async def test_a_verdict_is_dropped_when_somebody_began_a_failover_meanwhile(res
     assert [call for call in world.plugins.calls if call in ("fence.run m1", "restart.run m1 start")] == []
 
 
+async def test_a_former_master_is_not_fenced_when_somebody_adopted_it_meanwhile() -> None:
+    world = Imagined()
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.look()
+    world.boxes["m1"].up, world.boxes["m1"].master = True, True
+    world.plugins.calls.clear()
+
+    def adopted_meanwhile(_: Mapping[str, Any]) -> Result:
+        run = new_run(world.engine, RunKind.ADOPTION, "asked for by a person", wanted="m1")
+        world.engine.journal.open(run)
+        world.engine.journal.close(run, "finished", "m1 is the master")
+        return success()
+
+    world.plugins.instead["fence.test"] = adopted_meanwhile
+    with pytest.raises(BusyError, match="meanwhile"):
+        await world.look()
+    assert world.plugins.count("fence.run") == 0
+
+
 async def test_no_run_begins_while_one_stands_open() -> None:
     world = Imagined()
     somebody_begins(world)

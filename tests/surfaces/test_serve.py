@@ -33,6 +33,10 @@ def test_serve_watches_answers_and_ends_when_told(tmp_path: Path, number: signal
     assert json.loads(answers.stdout)["up"] == "no"
     assert "HandyRep watches" in handyrep("read-log", cwd=tmp_path).stdout
     assert handyrep("serve", cwd=tmp_path).returncode == 1
+    while "F12" not in handyrep("verdicts", cwd=tmp_path).stdout:
+        assert time.monotonic() < end + 60, "the first check came to no verdict"
+    explained = handyrep("explain", "1", "--replay", cwd=tmp_path)
+    assert (explained.returncode, "as then" in explained.stdout) == (0, True), explained.stdout
     daemon.send_signal(number)
     _, log = daemon.communicate(timeout=20)
     assert daemon.returncode == 0, log

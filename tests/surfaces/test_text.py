@@ -16,14 +16,6 @@ SERVER = {
 }  # fmt: skip
 CLUSTER = {"name": "c", "epoch": 1, "frozen": "", "status": "healthy", "status_message": "all is well"}
 VERDICT = {"rule": "F07", "move": "nothing", "sentence": "m1 accepts connections.", "because": ["m1: up yes"]}
-RUN = {
-    "kind": "failover",
-    "epoch": 1,
-    "how": "finished",
-    "reason": "F17",
-    "text": "",
-    "steps": [{"step": "promote", "outcome": "SUCCESS", "details": "d", "took_s": 0.1}],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +45,6 @@ def _fresh_console() -> Iterator[None]:
             ["disabled"],
         ),
         (
-            "explain",
-            {"result": "SUCCESS", "details": "d", "verdict": VERDICT, "last_run": RUN},
-            ["m1: up yes", "100.0 ms", "promote"],
-        ),
-        (
             "doctor",
             {
                 "result": "FAIL",
@@ -83,7 +70,6 @@ def _fresh_console() -> Iterator[None]:
             ["Supposed: m1: off", "m1: up no", "fence_stop: no (away)", "2. promote", "7 bytes (read)", "fail over"],
         ),
         ("what_if", {"result": "FAIL", "details": "no such server"}, ["no such server"]),
-        ("explain", {"result": "SUCCESS", "details": "none yet", "verdict": None, "last_run": None}, ["none yet"]),
         ("read_log", {"result": "SUCCESS", "lines": [{"at": "t", "text": "said \x07"}]}, ["said"]),
         (
             "doctor",
@@ -133,6 +119,11 @@ def conf(tmp_path: Path) -> Path:
         (["--json", "get-master-name"], 0, '"master": "m1"'),
         (["doctor"], 1, "fence_stop"),
         (["explain"], 0, "no verdict yet"),
+        (["explain", "failover"], 2, "no failover yet"),
+        (["explain", "17"], 2, "there is no verdict '17'"),
+        (["explain", "--replay"], 2, "no verdict is kept"),
+        (["verdicts"], 0, "0 verdicts"),
+        (["verdicts", "--count", "0"], 2, "between 1 and"),
         (["failover-check"], 1, ""),
         (["get-setting", "failover", "poll_method"], 0, "poll_isready"),
         (["poll-all"], 1, "m1"),

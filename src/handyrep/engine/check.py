@@ -11,6 +11,7 @@ from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
+from handyrep.engine.verdicts import InMemory, Verdicts
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -19,20 +20,25 @@ from handyrep.model.result import Result, fail, success
 from handyrep.model.run import Run, RunKind
 from handyrep.model.verdict import Choice, Move, Verdict
 from handyrep.plugin_api.contract import Kind
+from handyrep.ports import VerdictLog
 
 YES, NO = Answer.YES, Answer.NO
 
 
 class Check:
-    """Holds what must be remembered from one check to the next: since when the master is suspected, and restarts tried."""
+    """Holds what must be remembered from one check to the next: since when the master is suspected, and restarts tried.
 
-    def __init__(self, engine: Engine) -> None:
+    `verdicts`: those that were kept in `log`.
+    """
+
+    def __init__(self, engine: Engine, log: VerdictLog | None = None) -> None:
         self._engine = engine
         self._polls = 0
         self._suspected_since: float | None = None
         self._restarts_tried = 0
         self._told = ""
         self._epoch = 0
+        self.verdicts = Verdicts(InMemory(engine.clock) if log is None else log, engine.clock)
         self.returning = Returning(engine)
         self.proxies = Proxies(engine)
 
@@ -56,11 +62,11 @@ class Check:
             situation = Situation(
                 cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s
             )
-            return self._told_verdict(judge(situation))
+            verdict = self._tell(situation)
+            return success(verdict.sentence, rule=verdict.rule)
         if self._suspected_since is None:
             self._suspected_since = began
-        verdict, picture = await self._judged()
-        return await self._act(verdict, picture)
+        return await self._act(await self._situation())
 
     def _tend(self, picture: Picture) -> None:
         """What is put right beside the checks while the master is well."""
@@ -94,15 +100,14 @@ class Check:
             run = engine.journal.open_run()
             return None if run is None else await engine.conductor.lead(run)
 
-    async def _judged(self) -> tuple[Verdict, Picture]:
-        """The look from everywhere, and what the rules make of it."""
+    async def _situation(self) -> Situation:
+        """The look from everywhere, and all else that the rules ask for."""
         engine = self._engine
         self._epoch = engine.journal.last_epoch()
         active = await engine.may_act()
-        since = self._suspected_since if self._suspected_since is not None else engine.clock.monotonic()
-        picture = await engine.observer.suspect(engine.clock.monotonic() - since)
+        picture = await engine.observer.suspect(self._suspected_for_s)
         engine.take(picture)
-        situation = Situation(
+        return Situation(
             cluster=engine.cluster,
             picture=picture,
             policy=engine.policy,
@@ -114,16 +119,20 @@ class Check:
             maintenance_left_s=maintenance_left_s(engine),
             restarts_tried=self._restarts_tried,
         )
-        return judge(situation), picture
 
-    async def _act(self, verdict: Verdict, picture: Picture) -> Result:
-        self._told_verdict(verdict)
+    @property
+    def _suspected_for_s(self) -> float:
+        now_s = self._engine.clock.monotonic()
+        return now_s - (now_s if self._suspected_since is None else self._suspected_since)
+
+    async def _act(self, situation: Situation) -> Result:
+        verdict = self._tell(situation)
         if verdict.move is Move.PROCEED:
-            return await self._fail_over(verdict, picture)
+            return await self._fail_over(verdict, situation.picture)
         if verdict.move is Move.RESTART:
             return await self._restart_in_place(verdict)
         if verdict.move is Move.FENCE:
-            situation = Situation(cluster=self._engine.cluster, picture=picture, policy=self._engine.policy)
+            self._not_overtaken()
             self._polls = 0
             return await fence_returned(self._engine, situation.returned)
         if verdict.move is Move.HOLD:
@@ -138,7 +147,12 @@ class Check:
             self._not_overtaken()
             run = new_run(engine, RunKind.FAILOVER, f"{verdict.rule}: {verdict.sentence}")
             seen = picture.of(run.old_master)
-            run = dataclasses.replace(run, was_running=seen.running is YES)
+            run = dataclasses.replace(
+                run,
+                was_running=seen.running is YES,
+                suspected_for_s=round(self._suspected_for_s, 4),
+                verdict=self.verdicts.number or 0,
+            )
             result = await engine.conductor.begin(run)
         self._calm()
         self._polls = 0
@@ -178,15 +192,16 @@ class Check:
         self._suspected_since = None
         self._restarts_tried = 0
 
-    def _told_verdict(self, verdict: Verdict) -> Result:
-        """Keep the verdict for explain, and tell of it once, when it changes."""
-        engine = self._engine
+    def _tell(self, situation: Situation) -> Verdict:
+        """Judge, keep the verdict for explain, and tell of it once, when it changes."""
+        engine, verdict = self._engine, judge(situation)
         if verdict.rule != self._told and not (self._told == "" and verdict.rule == "F07"):
             facts = {"rule": verdict.rule, "move": verdict.move.value, "because": list(verdict.because)}
             engine.events.record("verdict", f"{verdict.rule}: {verdict.sentence}", facts)
         self._told = verdict.rule
         engine.last_verdict = verdict
-        return success(verdict.sentence, rule=verdict.rule)
+        self.verdicts.take(situation, verdict)
+        return verdict
 
 
 def _doubtful(picture: Picture, master: str) -> bool:

@@ -80,7 +80,10 @@ def _apply(record: Mapping[str, Any], found: dict[int, tuple[Run, str, str]]) ->
         run, how, text = found[epoch]
         if record["what"] == "intend":
             step = Step(record["stage"], record["subject"])
-            run = run.with_end(Ended(step, Outcome.UNCERTAIN, "HandyRep stopped before it knew how this ended"))
+            began_at = dt.datetime.fromisoformat(record["at"])
+            run = run.with_end(
+                Ended(step, Outcome.UNCERTAIN, "HandyRep stopped before it knew how this ended", at=began_at)
+            )
         elif record["what"] == "ended":
             run = _with_known_end(run, _ended_from_json(record))
         elif record["what"] == "close":
@@ -95,6 +98,7 @@ def _apply(record: Mapping[str, Any], found: dict[int, tuple[Run, str, str]]) ->
 def _with_known_end(run: Run, ended: Ended) -> Run:
     """The end of a step takes the place of its intention."""
     if run.ended and run.ended[-1].step == ended.step:
+        ended = dataclasses.replace(ended, at=run.ended[-1].at)
         run = dataclasses.replace(run, ended=run.ended[:-1])
     return run.with_end(ended)
 

@@ -34,13 +34,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """A step with its outcome. A step whose end was never written counts as UNCERTAIN."""
+    """A step with its outcome. A step whose end was never written counts as UNCERTAIN. `at`: when it began, read from the journal."""
 
     step: Step
     outcome: Outcome
     details: str = ""
     extra: Mapping[str, Any] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     took_s: float = 0.0
+    at: dt.datetime | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class Run:
     it began, so undoing it means starting it again. `wanted`: the new master that a person named. `confirmed`: why a person is
     sure that the old master is off, where no plugin could prove it; `loss_accepted`: they take a loss that cannot be bounded.
     `proxies`: the plugin that can hold clients back while there is no master; '' when none can.
+    `suspected_for_s`: how long the old master had been suspected when it began; `verdict`: the number under which the verdict that
+    began it is kept. Both 0 where a person began it.
     """
 
     kind: RunKind
@@ -67,6 +70,8 @@ class Run:
     confirmed: str = ""
     loss_accepted: bool = False
     proxies: str = ""
+    suspected_for_s: float = 0.0
+    verdict: int = 0
     ended: tuple[Ended, ...] = ()
 
     def last(self, step: Step) -> Ended | None:

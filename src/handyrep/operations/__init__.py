@@ -3,7 +3,26 @@
 Importing this package declares them all: no program can know some of them only.
 """
 
-from handyrep.operations import actions, availability, foresight, information, maintenance, mastership, servers
+from handyrep.operations import (
+    actions,
+    availability,
+    foresight,
+    hindsight,
+    information,
+    maintenance,
+    mastership,
+    servers,
+)
 from handyrep.operations.declare import OPERATIONS
 
-__all__ = ["OPERATIONS", "actions", "availability", "foresight", "information", "maintenance", "mastership", "servers"]
+__all__ = [
+    "OPERATIONS",
+    "actions",
+    "availability",
+    "foresight",
+    "hindsight",
+    "information",
+    "maintenance",
+    "mastership",
+    "servers",
+]

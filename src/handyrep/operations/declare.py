@@ -36,7 +36,10 @@ class Running:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: `kind` is str, int or bool; `choices` bounds a str; `required` ones have no default."""
+    """One parameter: `kind` is str, int or bool; `choices` bounds a str; `required` ones have no default.
+
+    `bare`: people may give it without its name although it is not required.
+    """
 
     name: str
     kind: type
@@ -44,6 +47,7 @@ class Parameter:
     required: bool
     default: object
     text: str
+    bare: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,18 +66,18 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def operation(
-    group: str, *, changes: bool, **texts: str
+    group: str, *, changes: bool, bare: str = "", **texts: str
 ) -> Callable[
     [Callable[Concatenate[Running, P], Awaitable[Result]]], Callable[Concatenate[Running, P], Awaitable[Result]]
 ]:
-    """Declare the function as an operation of its own name. `texts` tells what each parameter is."""
+    """Declare the function as an operation of its own name. `texts` tells what each parameter is, `bare` which needs no name."""
 
     def declared(
         function: Callable[Concatenate[Running, P], Awaitable[Result]],
     ) -> Callable[Concatenate[Running, P], Awaitable[Result]]:
         name = function.__name__
         OPERATIONS[name] = Operation(
-            name, group, changes, inspect.getdoc(function) or "", _parameters(function, texts), function
+            name, group, changes, inspect.getdoc(function) or "", _parameters(function, texts, bare), function
         )
         return function
 
@@ -146,14 +150,14 @@ def _whole(given: object) -> int:
         raise ValueError(f"must be a whole number, not {given!r}") from None
 
 
-def _parameters(function: Callable[..., object], texts: Mapping[str, str]) -> tuple[Parameter, ...]:
+def _parameters(function: Callable[..., object], texts: Mapping[str, str], bare: str) -> tuple[Parameter, ...]:
     hints = typing.get_type_hints(function)
     found = []
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
         kind, choices = _kind(hints[name])
         required = parameter.default is parameter.empty
         default = None if required else parameter.default
-        found.append(Parameter(name, kind, choices, required, default, texts.get(name, "")))
+        found.append(Parameter(name, kind, choices, required, default, texts.get(name, ""), bare=name == bare))
     return tuple(found)
 
 

@@ -10,8 +10,6 @@ from handyrep.engine.hands import said
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.result import Result, fail, success
-from handyrep.model.run import Run
-from handyrep.model.verdict import Verdict
 from handyrep.operations.declare import Running, operation
 from handyrep.plugin_api.check import uses
 
@@ -148,36 +146,6 @@ async def set_verbose(on: Running, verbose: bool = True) -> Result:
     """Log more, or less, until the next restart."""
     logging.getLogger("handyrep").setLevel(logging.DEBUG if verbose else logging.INFO)
     return success(f"verbose logging is {'on' if verbose else 'off'}", events=len(on.history.newest(1)))
-
-
-@operation("Information", changes=False, epoch="number of the failover or switchover; left out: the last one")
-async def explain(on: Running, epoch: int | None = None) -> Result:
-    """Why the last verdict, and the last or another failover, were what they were."""
-    verdict = on.engine.last_verdict
-    runs = on.engine.journal.runs()
-    wanted = [one for one in runs if epoch in (None, one[0].epoch)]
-    if epoch is not None and not wanted:
-        known = ", ".join(str(run.epoch) for run, _, _ in runs[-20:]) or "none"
-        raise RefusedError(f"there was no failover {epoch}", remedy=f"The last ones were: {known}.")
-    return success(
-        verdict.sentence if verdict else "no verdict yet: nothing was suspected since HandyRep started",
-        verdict=None if verdict is None else _verdict(verdict),
-        last_run=_run(*wanted[-1]) if wanted else None,
-    )
-
-
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    told = {"rule": verdict.rule, "move": verdict.move.value, "sentence": verdict.sentence}
-    return {**told, "because": list(verdict.because)}
-
-
-def _run(run: Run, how: str, text: str) -> dict[str, Any]:
-    """A failover or switchover with its steps."""
-    steps = [
-        {"step": str(e.step), "outcome": e.outcome.value, "details": e.details, "took_s": e.took_s} for e in run.ended
-    ]
-    told = {"kind": run.kind.value, "epoch": run.epoch, "reason": run.reason, "how": how or "open", "text": text}
-    return {**told, "steps": steps}
 
 
 @operation("Information", changes=False)

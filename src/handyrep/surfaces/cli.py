@@ -107,8 +107,9 @@ def _parameter(declared: Parameter) -> inspect.Parameter:
     help_text = declared.text + (f" ({', '.join(declared.choices)})" if declared.choices else "")
     if declared.required:
         return _made(declared.name, Annotated[declared.kind, typer.Argument(help=help_text)], inspect.Parameter.empty)
-    option = typer.Option(help=help_text, show_default=declared.default is not None)
-    return _made(declared.name, Annotated[declared.kind | None, option], None)
+    shown = declared.default is not None
+    argument = typer.Argument if declared.bare else typer.Option
+    return _made(declared.name, Annotated[declared.kind | None, argument(help=help_text, show_default=shown)], None)
 
 
 def _made(name: str, annotation: Any, default: object) -> inspect.Parameter:

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from handyrep.model.result import RD
+from handyrep.surfaces import explained
+from handyrep.surfaces.printable import printable
 
 _COLOURS = {
     "healthy": "green",
@@ -19,6 +21,8 @@ _COLOURS = {
     "unknown": "dim",
 }
 
+_OF_ITS_OWN = {"explain": explained.show, "verdicts": explained.listed}
+
 
 @functools.cache
 def console() -> Console:
@@ -28,12 +32,13 @@ def console() -> Console:
 
 def show(name: str, rd: RD) -> None:
     """Print the answer of an operation."""
+    if name in _OF_ITS_OWN:
+        _OF_ITS_OWN[name](console(), rd)
+        return
     if "cluster" in rd:
         _cluster(rd)
     elif "servers" in rd and isinstance(rd["servers"], dict):
         _servers(rd["servers"])
-    elif name == "explain":
-        _explain(rd)
     elif name == "what_if":
         _what_if(rd)
     elif "lines" in rd:
@@ -51,7 +56,7 @@ def _cluster(rd: RD) -> None:
     cluster = rd["cluster"]
     line = Text(f"{cluster['name']}: ", style="bold")
     line.append(cluster["status"], style=_COLOURS.get(cluster["status"], ""))
-    line.append(f" - {_plain(cluster['status_message'])}")
+    line.append(f" - {printable(cluster['status_message'])}")
     console().print(line)
     _servers(rd["servers"])
     _protection(rd.get("protection"))
@@ -79,22 +84,11 @@ def _servers(servers: dict[str, Any]) -> None:
         status = server["status"] if server["enabled"] else "disabled"
         lag = "" if server["lag"] is None else f"{server['lag']:g}"
         since = (server["status_ts"] or "")[:19].replace("T", " ")
-        why = Text(_plain(server["status_message"]))
+        why = Text(printable(server["status_message"]))
         table.add_row(
             escape(name), escape(server["role"]), Text(status, style=_COLOURS.get(status, "dim")), lag, since, why
         )
     console().print(table)
-
-
-def _explain(rd: RD) -> None:
-    verdict, run = rd.get("verdict"), rd.get("last_run")
-    for reason in verdict["because"] if verdict else ():
-        _say(f"  {reason}")
-    if run is None:
-        return
-    _say(f"{run['kind']} {run['epoch']} ({run['how']}): {run['reason']}")
-    for step in run["steps"]:
-        _say(f"  {step['took_s'] * 1000:9.1f} ms  {step['outcome']:9} {step['step']}: {step['details']}")
 
 
 def _what_if(rd: RD) -> None:
@@ -112,9 +106,4 @@ def _what_if(rd: RD) -> None:
 
 
 def _say(sentence: str) -> None:
-    console().print(Text(_plain(sentence)))
-
-
-def _plain(sentence: str) -> str:
-    """Without control characters: a server's message must not move the cursor or hide a line."""
-    return "".join(character if character.isprintable() else " " for character in sentence)
+    console().print(Text(printable(sentence)))
