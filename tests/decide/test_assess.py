@@ -70,6 +70,28 @@ def test_each_row(role: str, was: Health, seen: Seen, verified: bool, row: str, 
     assert status.stale is (row == "S42")
 
 
+def look(seen: Seen, *, verified: bool = True) -> Picture:
+    """At r1, while the master says nothing."""
+    return Picture(seen=MappingProxyType({"m1": Seen(up=NO), "r1": seen}), verified=verified)
+
+
+def test_a_replica_that_was_silent_for_a_moment_while_the_master_is_away_may_still_take_over() -> None:
+    cluster = assess(make_cluster(), look(but(FOLLOWS, lag=5000.0)))
+    for answers in (Seen(up=NO), Seen(up=YES), but(FOLLOWS, replicating=UNKNOWN)):
+        cluster = assess(cluster, look(answers, verified=answers.facts is not None))
+    status = cluster.members["r1"].status
+    assert (status.health, status.stale) == (Health.LAGGED, True)
+    assert status.reason == "replicated when its master could last be asked"
+
+
+@pytest.mark.parametrize("since", [but(FOLLOWS, replicating=NO), but(FOLLOWS, facts=facts(in_recovery=False))])
+def test_a_replica_that_was_seen_to_stop_replicating_is_not_taken_for_well_later(since: Seen) -> None:
+    cluster = assess(make_cluster(), look(FOLLOWS))
+    for seen in (since, but(FOLLOWS, replicating=UNKNOWN)):
+        cluster = assess(cluster, look(seen))
+    assert cluster.members["r1"].status.health is Health.WARNING
+
+
 ANSWERS = st.sampled_from(Answer)
 
 

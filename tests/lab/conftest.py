@@ -56,7 +56,7 @@ class Watched:
         end = asyncio.get_running_loop().time() + patience_s
         while not holds():
             if asyncio.get_running_loop().time() > end:
-                raise AssertionError(f"{patience_s:g} s without: {what}\n{self.story()}")
+                raise AssertionError(f"{patience_s:g} s without: {what}\n{self.rule}: {self.said}\n{self.story()}")
             await asyncio.sleep(0.01)
 
     def story(self) -> str:

@@ -128,7 +128,7 @@ REPLICA_ROWS = (
     Row("S41", lambda c: c.seen.replicating is NO, Health.WARNING, "is not replicating from the master{notes}"),
     Row(
         "S42",
-        lambda c: c.seen.replicating is UNKNOWN and c.member.status.health in _VERIFIED_WELL,
+        lambda c: c.seen.replicating is UNKNOWN and (c.member.last_well is not None or _was(*_VERIFIED_WELL)(c)),
         None,
         "",
         stale=True,
@@ -173,9 +173,16 @@ def assess_server(member: Member, seen: Seen, *, verified: bool) -> tuple[str, S
     rows = next((table for role, table in _TABLES.items() if role == member.server.role), OTHER_ROWS)
     row = next(row for row in rows if row.when(case))
     if row.health is None:
-        return row.id, dataclasses.replace(member.status, stale=row.stale)
+        return row.id, dataclasses.replace(_as_it_was(member) if row.stale else member.status, stale=row.stale)
     sentence = row.sentence.format(lag=case.lag, limit=member.server.lag_limit, notes=case.notes)
     return row.id, Status(row.health, sentence, None)
+
+
+def _as_it_was(member: Member) -> Status:
+    """While the master is away nobody can tell how far a replica is behind; a pause in its answers changes nothing of that."""
+    if member.last_well in (None, member.status.health):
+        return member.status
+    return Status(member.last_well, "replicated when its master could last be asked")
 
 
 def assess_cluster(cluster: Cluster) -> Status:
@@ -219,4 +226,13 @@ def _noted(member: Member, seen: Seen, status: Status) -> Member:
     replicating = {YES: True, NO: False, UNKNOWN: member.replicating}[seen.replicating]
     lag = member.lag if seen.lag is None else seen.lag
     in_recovery = member.in_recovery if seen.facts is None else (YES if seen.facts.in_recovery else NO)
-    return dataclasses.replace(member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery)
+    return dataclasses.replace(
+        member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery, last_well=_last_well(member, seen, status)
+    )  # fmt: skip
+
+
+def _last_well(member: Member, seen: Seen, status: Status) -> Health | None:
+    if seen.replicating is NO or (seen.facts is not None and not seen.facts.in_recovery):
+        return None
+    verified = seen.replicating is YES and status.health in _VERIFIED_WELL
+    return status.health if verified else member.last_well

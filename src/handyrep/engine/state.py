@@ -94,6 +94,7 @@ def _member_to_json(member: Member) -> dict[str, Any]:
         "health": int(member.status.health),
         "reason": member.status.reason if member.status.health is not Health.LAGGED else "lagged",
         "since": member.status.since.isoformat() if member.status.since else None,
+        "last_well": None if member.last_well is None else int(member.last_well),
     }
 
 
@@ -128,7 +129,13 @@ def _member_from_json(name: str, given: Mapping[str, Any]) -> Member:
     known = {field.name for field in dataclasses.fields(Server)}
     definition = {key: value for key, value in given["definition"].items() if key in known}
     status = Status(Health(given["health"]), str(given["reason"]), _when(given["since"]))
-    return Member(Server(**{**definition, "name": name}), status, in_recovery=Answer.UNKNOWN)
+    last_well = given.get("last_well")
+    return Member(
+        Server(**{**definition, "name": name}),
+        status,
+        in_recovery=Answer.UNKNOWN,
+        last_well=None if last_well is None else Health(last_well),
+    )
 
 
 def _when(text: str | None) -> dt.datetime | None:

@@ -8,18 +8,22 @@ from types import MappingProxyType
 from handyrep.model.answer import Answer
 from handyrep.model.lsn import Lsn
 from handyrep.model.server import Role, Server
-from handyrep.model.status import Status
+from handyrep.model.status import Health, Status
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """A server and what is known of it. `lag` in the unit of the status plugin (MB), None when not known."""
+    """A server and what is known of it. `lag` in the unit of the status plugin (MB), None when not known.
+
+    `last_well`: of a replica that was not seen to stop replicating since, how it was (healthy or lagged) when that was verified last.
+    """
 
     server: Server
     status: Status = Status()
     lag: float | None = None
     replicating: bool | None = None
     in_recovery: Answer = Answer.UNKNOWN
+    last_well: Health | None = None
 
     @property
     def name(self) -> str:
