@@ -143,6 +143,23 @@ async def test_a_replica_whose_master_hangs_shows_how_old_its_word_is(house: Est
     )
 
 
+async def test_a_replica_that_lost_a_new_master_tells_the_timeline_that_it_had_received(house: Estate) -> None:
+    """Its control file names the old one until its next restartpoint, and a second failover may not wait for that."""
+    first, patient = house.master("m5"), "checkpoint_timeout = 1h"
+    second, third = (house.replica(name, first, patient) for name in ("s5", "t5"))
+    second.sql("select pg_promote()")
+    conninfo = third.value("current_setting('primary_conninfo')").replace(f"port={first.port}", f"port={second.port}")
+    third.sql(f"alter system set primary_conninfo = '{conninfo.replace(chr(39), chr(39) * 2)}'")
+    third.sql("select pg_reload_conf()")
+    await eventually(
+        lambda: third.value("(select received_tli from pg_stat_wal_receiver where status = 'streaming')") == 2
+    )
+    second.stop("immediate")
+    await eventually(lambda: third.value("(select count(*) from pg_stat_wal_receiver)") == 0)
+    assert third.control("Latest checkpoint's TimeLineID") == "1"
+    assert (await look(third)).extra["timeline"] == 2
+
+
 async def test_a_promoted_replica_tells_its_new_timeline_at_once(house: Estate) -> None:
     master = house.master("m4")
     replica = house.replica("r4", master)

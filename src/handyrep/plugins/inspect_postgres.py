@@ -35,6 +35,11 @@ select pg_is_in_recovery() as in_recovery,
        coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo,
        pg_has_role('pg_read_all_stats', 'usage') and pg_has_role('pg_read_all_settings', 'usage') as sees_all
 """
+# Without a receiver nothing else tells which timeline was received last: the control file names it only after the next restartpoint. A
+# file of WAL carries a timeline in its name only once that is the replica's history. pg_monitor may ask; to others it stays unknown.
+_NEWEST_WAL = """
+select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0) as timeline from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'
+"""
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
 _WRITE = """
 with local as (select set_config('synchronous_commit', 'local', true) as how)
@@ -51,7 +56,7 @@ _TIMED_OUT = 124
 class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
-    Does: run() one SELECT; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
+    Does: run() a SELECT, or two; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
     Touches on the server: reads system views; write() adds some bytes to the WAL.
     Needs: a login for handyrep_user with pg_monitor or superuser: to others a replica looks as if it received nothing; SSH for
     host() and sees().
@@ -73,7 +78,17 @@ class inspect_postgres(handyrepplugin):
         if not row["sees_all"]:
             why = "handyrep_user may not see all that is asked for: GRANT pg_monitor to it. Where the server stands is not known"
             return self.fail(why, alive=True)
-        return self.success("", **_facts(row))
+        facts = _facts(row)
+        if row["in_recovery"] and not row["receiving"]:
+            facts["timeline"] = max(int(row["timeline"]), await self._newest_timeline(servername))
+        return self.success("", **facts)
+
+    async def _newest_timeline(self, servername: str) -> int:
+        """Of the WAL on its disk; 0 when that is not known."""
+        try:
+            return int((await self.query(servername, _NEWEST_WAL))[0]["timeline"])
+        except (DatabaseError, NoAnswerError):
+            return 0
 
     async def write(self, servername: str) -> Result:
         """SUCCESS when a write was committed."""
