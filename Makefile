@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench clean system
+.PHONY: help demo test check fix docs mutants simulate bench killed clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,9 @@ simulate: $(VENV)/.dev ## Fail over 50,000 times in imagined clusters and look a
 
 bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json)
 	@$(PY) -m bench.failover $(ARGS)
+
+killed: system $(VENV)/.dev ## Kill the real process before and after every record of its journal, in real failovers, as root
+	@$(PY) -m bench.killed $(ARGS)
 
 system: ## Install the Debian packages that the lab needs, when root and they are missing
 	@scripts/system_packages.sh

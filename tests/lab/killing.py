@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.lab import faults
 from tests.lab.cluster import LabCluster
-from tests.lab.conftest import watching
+from tests.lab.conftest import Watched, watching
 from tests.lab.writer import Writer
 
 PATIENCE_S = 60.0
@@ -18,9 +18,13 @@ ROUNDS = "failover_cooldown = 0\nrejoin_up_to = reclone\nverify_frequency = 4"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Round:
-    """How one ended: whether the process was killed there, how the run was closed, what was lost."""
+    """How one ended: whether the process was killed there, how runs were closed, what was lost, who takes writes.
+
+    `promoted_by_hand`: HandyRep had written down that it would promote, died before it did, and never does it twice: a person did.
+    """
 
     killed: bool
+    promoted_by_hand: bool
     closings: tuple[str, ...]
     lost: frozenset[int]
     writers: tuple[str, ...]
@@ -38,6 +42,7 @@ async def play(cluster: LabCluster, conf: Path, writer: Writer, when: str, numbe
     await asyncio.to_thread(faults.crash, cluster, old)
     killed = await _killed(process, writer)
     async with watching(conf) as handyrep:
+        promoted_by_hand = await _promoted_by_hand(cluster, handyrep, old)
         await handyrep.until(lambda: handyrep.master not in ("", old), f"a master other than {old}", PATIENCE_S)
         await asyncio.to_thread(writer.wait_for, 20)
         await handyrep.healthy()
@@ -45,7 +50,21 @@ async def play(cluster: LabCluster, conf: Path, writer: Writer, when: str, numbe
         master = handyrep.master
     writers = tuple(name for name in cluster.names if not cluster.in_recovery(name))
     assert writers == (master,), f"recorded is {master}"
-    return Round(killed, tuple(how for _, how, _ in runs), frozenset(writer.lost(master)), writers)
+    return Round(killed, promoted_by_hand, tuple(how for _, how, _ in runs), frozenset(writer.lost(master)), writers)
+
+
+async def _promoted_by_hand(cluster: LabCluster, handyrep: Watched, old: str) -> bool:
+    """Do what HandyRep asks a person for, if it does."""
+
+    def waits() -> bool:
+        return any("promote it by hand" in event["text"] for event in handyrep.on.history.newest(3))
+
+    await handyrep.until(lambda: handyrep.master not in ("", old) or waits(), "a new master, or a request", PATIENCE_S)
+    run = handyrep.on.engine.journal.open_run()
+    if not waits() or run is None:
+        return False
+    await asyncio.to_thread(cluster.value, run.new_master, "select pg_promote()")
+    return True
 
 
 async def _killed(process: asyncio.subprocess.Process, writer: Writer) -> bool:

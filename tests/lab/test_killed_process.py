@@ -14,7 +14,8 @@ from tests.lab.writer import Writer
 
 pytestmark = pytest.mark.lab
 
-BOUNDARIES = (("after", 1), ("before", 5), ("after", 12), ("before", 13), ("before", 16), ("after", 20))
+AFTER_THE_INTENT_TO_PROMOTE = ("after", 12)
+BOUNDARIES = (("before", 5), AFTER_THE_INTENT_TO_PROMOTE, ("before", 13), ("after", 20))
 
 
 async def test_e1_a_process_that_is_killed_at_a_boundary_of_its_journal_leaves_nothing_half_done(
@@ -27,4 +28,5 @@ async def test_e1_a_process_that_is_killed_at_a_boundary_of_its_journal_leaves_n
             played = await killing.play(cluster, conf, writer, when, number)
             assert played.killed, f"it was not killed {when} record {number}"
             assert played.lost == frozenset()
+            assert played.promoted_by_hand is ((when, number) == AFTER_THE_INTENT_TO_PROMOTE)
             assert "finished" in played.closings
