@@ -15,14 +15,22 @@ def wal_end(control: dict[str, str], newest_timeline: str, last_record: str) -> 
     nowhere: then nothing is claimed. The end is told without the header of a page that the record may cross into, which lies
     below the true end by less than the record itself: a replica that has received that far has the whole record.
     """
-    match = _RECORD.search(last_record)
+    end = record_end(last_record)
     timeline = control.get("Latest checkpoint's TimeLineID", "")
-    if match is None or not timeline.isdigit() or not re.fullmatch(r"[0-9A-F]{8}", newest_timeline):
+    if end is None or not timeline.isdigit() or not re.fullmatch(r"[0-9A-F]{8}", newest_timeline):
         return ""
     if int(newest_timeline, 16) != int(timeline):
         return ""
+    return str(end)
+
+
+def record_end(line: str) -> Lsn | None:
+    """Where a record of pg_waldump ends, but for the headers of pages that it crosses into."""
+    match = _RECORD.search(line)
+    if match is None:
+        return None
     end = Lsn.parse(match[2]).position_bytes + int(match[1])
-    return str(Lsn(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES))
+    return Lsn(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
 
 
 def control_values(text: str) -> dict[str, str]:
