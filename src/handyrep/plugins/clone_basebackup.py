@@ -1,5 +1,7 @@
 """clone_basebackup: a new replica as a full copy, with pg_basebackup."""
 
+from typing import Any
+
 from handyrep.directives import list_of, path, text
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.answer import Outcome
@@ -7,16 +9,17 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins._keeping import Keeping, Own, UnkeptError, keeps
 from handyrep.plugins._programs import find_program, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
 from handyrep.plugins._wal_archive import CLONE_LABEL
-from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
+from handyrep.plugins.handyrepplugin import last_words, nothing_known
 from handyrep.ports import Login
 
 _TABLESPACES = "select count(*) as outside from pg_tablespace where spcname not in ('pg_default', 'pg_global')"
 # The copy is made beside pgdata and takes its place in one rename, so pgdata is the old one or the new one, never half a one. What
-# stood there is moved aside before and deleted only once the new one streams; until then handyrep.cloning marks the new one as a copy
-# that may be thrown away. Looked at on the target, at that moment: nothing may run there, and what is moved must be a data
+# stood there is moved aside before and deleted only once the new one streams, and after what only it has was kept; until then
+# handyrep.cloning marks the new one as a copy that may be thrown away. Looked at on the target, at that moment: nothing may run there, and what is moved must be a data
 # directory, a folder that is empty, or nothing. An earlier copy may still be under way after its answer was lost: hence the lock.
 _CLONE = r"""
 set -u
@@ -26,7 +29,7 @@ case $data in /*/*) ;; *) refuse 10 "$data is no path for a data directory";; es
 parent=$(dirname -- "$data") name=$(basename -- "$data")
 [ -L "$data" ] && refuse 10 "$data is a symbolic link; name the folder itself"
 cd -- "$parent" || exit 10
-new=$name.handyrep-new old=$name.handyrep-old
+new=$name.handyrep-new old=$name.handyrep-old   # a number follows when one is there already: only what was kept is deleted
 must_not_run() {
     [ -d "$name" ] || return 0
     place=$(stat -L -c %d:%i -- "$name")
@@ -56,37 +59,43 @@ find "./$new" -mindepth 1 -delete || exit 17
 sync
 must_not_run
 if [ -d "$name" ] && ! rmdir -- "$name" 2>/dev/null; then
-    rm -rf -- "./$old"
+    number=
+    while [ -e "$old$number" ]; do number=$((number + 1)); done
+    old=$old$number
     mv -- "$name" "$old" || exit 19
 fi
 mv -- "$new" "$name" || { [ -d "$old" ] && mv -- "$old" "$name"; exit 19; }
 exit 0
 """
+_OLD = r"""
+ls -d -- "$1".handyrep-old* 2>/dev/null
+exit 0
+"""
 _DISCARD_OLD = r"""
 set -u
-parent=$(dirname -- "$1") name=$(basename -- "$1")
-cd -- "$parent" || exit 10
-old=$name.handyrep-old
-if [ -d "$old" ]; then
+data=$1; shift
+for old in "$@"; do
     [ ! -L "$old" ] && [ -f "$old/PG_VERSION" ] || exit 11
-    rm -rf --one-file-system -- "./$old" || exit 12
-fi
-rm -f -- "./$name/handyrep.cloning"
+    rm -rf --one-file-system -- "$old" || exit 12
+done
+rm -f -- "$data/handyrep.cloning"
 """
 
 
-class clone_basebackup(handyrepplugin):
+class clone_basebackup(keeps):
     """Makes a replica by copying a server with pg_basebackup (-X stream, fast checkpoint).
 
     Does: copies beside pgdata, puts the copy in its place, makes it a replica, starts it with restart_method. With reclone what stood
     there is moved aside first and deleted once the new replica runs (2014's deleted it first, with rm -rf, before it knew whether
-    the copy would come).
-    Touches on the server: pgdata, pgdata.handyrep-new, pgdata.handyrep-old; on the source one replication session.
+    the copy would come). WAL that only it has, of a former master or of a replica that went another way, is kept before, with a
+    report, as rejoin_rewind does; where that cannot be done, what stood there stays in pgdata.handyrep-old.
+    Touches on the server: pgdata, pgdata.handyrep-new, pgdata.handyrep-old, pgdata.handyrep-kept-CLUSTER-EPOCH-TIME; on the source
+    one replication session.
     Needs: SSH; flock; replication_user may log in from the server to the source; room for a second copy beside pgdata.
     Safe to repeat?: yes: a copy that was interrupted, or never streamed (handyrep.cloning lies in it), is thrown away and made again.
     When it cannot tell: UNCERTAIN. It refuses: the master, a running server, a folder that is no data directory, one of another
     cluster, one that is not empty without reclone, tablespaces unless extra_parameters map them.
-    Options: basebackup_path, extra_parameters.
+    Options: basebackup_path, extra_parameters, quarantine_dir, quarantine_keep.
     """
 
     kinds = (Kind.CLONE,)
@@ -163,13 +172,40 @@ class clone_basebackup(handyrepplugin):
             )
         return await self._seen_streaming(server)
 
+    async def _old_discarded(self, server: Server, told: str) -> Result:
+        """Keep what only those have which were moved aside, now or for an earlier copy; then they go."""
+        data, extra = server.pgdata.rstrip("/"), dict[str, Any]()
+        ran = await self.run_as_postgres(server.name, "sh", "-c", _OLD, "old", data)
+        discarded = []
+        for old in ran.stdout.splitlines():
+            try:
+                own = await self._kept(Keeping(self, server, old), server)
+            except UnkeptError as error:
+                told += f". {old} is left there, since it may have what no other server has: {error}"
+                continue
+            discarded.append(old)
+            told, extra = (f"{told}; {own}", own.extra) if own else (told, extra)
+        await self.run_as_postgres(server.name, "sh", "-c", _DISCARD_OLD, "discard_old", data, *discarded)
+        return self.success(told, **extra)
+
+    async def _kept(self, keeping: Keeping, server: Server) -> Own | None:
+        """None when there was nothing to keep: it went the way of the new copy. Raises UnkeptError."""
+        way = (await Keeping(self, server).look()).way
+        found = await keeping.diverged(way, self.master().name)
+        if found is None:
+            return None
+        own = await keeping.keep(found)
+        await keeping.forget()
+        return own
+
     async def _seen_streaming(self, server: Server) -> Result:
         clock, status = self.call.world.clock, self.settings.failover.replication_status_method
         for _ in range(self.settings.failover.recovery_retries):
             seen = await self.use_plugin(Kind.REPLICATION_STATUS, status, "run", replicaserver=server.name)
             if seen.extra.get("replicating") is True:
-                await self.run_as_postgres(server.name, "sh", "-c", _DISCARD_OLD, "discard_old", server.pgdata)
-                return self.success(f"{server.name} is a replica of {self.master().name} and streams")
+                return await self._old_discarded(
+                    server, f"{server.name} is a replica of {self.master().name} and streams"
+                )
             await clock.sleep(1.0)
         return self.fail(
             f"{server.name} was copied and started, and does not stream yet. What stood there is kept beside it"
