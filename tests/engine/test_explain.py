@@ -13,10 +13,19 @@ from handyrep.operations.declare import Running, invoke
 from tests.engine.world import Imagined
 
 
+class Told:
+    """A history that reads back what was told."""
+
+    def __init__(self, world: Imagined) -> None:
+        self._world = world
+
+    def newest(self, count: int, kind: str) -> list[dict[str, Any]]:
+        return [{"at": "2026-11-25T13:00:00+00:00", "text": text} for text in self._world.events.of(kind)[-count:]]
+
+
 async def call(world: Imagined, operation: str, **arguments: Any) -> dict[str, Any]:
-    return await invoke(
-        cast("Running", type("On", (), {"engine": world.engine, "check": world.check})), operation, arguments
-    )
+    on = type("On", (), {"engine": world.engine, "check": world.check, "history": Told(world)})
+    return await invoke(cast("Running", on), operation, arguments)
 
 
 async def explain(world: Imagined, what: str = "", **arguments: Any) -> dict[str, Any]:
@@ -204,3 +213,11 @@ async def test_a_failover_shows_the_verdict_that_began_it_and_no_other(monkeypat
 
     monkeypatch.setattr(world.check.verdicts, "find", of_another_history)
     assert (await explain(world, "failover"))["verdict"] is None
+
+
+async def test_wal_that_only_a_former_master_had_is_told() -> None:
+    world = await after_two()
+    world.events.record("diverged", "m1: 3 transactions were only on m1; kept in /kept", {})
+    for what in ("", "failover"):
+        told = await explain(world, what)
+        assert told["diverged"] == ["2026-11-25T13:00:00 m1: 3 transactions were only on m1; kept in /kept"]

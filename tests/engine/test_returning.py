@@ -62,6 +62,30 @@ async def test_it_climbs_no_higher_than_it_may(rejoin_up_to: str, calls: list[st
     assert says in world.check.returning.rungs["m1"]
 
 
+OWN = {"headline": "3 transactions in 2 tables were only on m1", "kept": "/kept"}
+KEPT = f"{OWN['headline']}; kept in /kept"
+
+
+async def test_wal_that_only_a_former_master_had_is_told_once_however_it_ends() -> None:
+    world = await failed_over(rejoin_up_to="reclone")
+    world.plugins.instead["rejoin.run"] = lambda _: fail("pg_rewind cannot", diverged=OWN)
+    world.plugins.instead["clone.run"] = lambda _: fail("nor this", diverged=OWN)
+    for _ in range(20):
+        await look(world)
+        world.clock.now_s += 10
+    assert world.plugins.count("rejoin") > 1
+    assert world.events.of("diverged") == [f"m1: {KEPT}"]
+
+
+async def test_it_is_in_the_sentence_of_one_that_came_back() -> None:
+    world = await failed_over()
+    world.plugins.instead["rejoin.run"] = lambda _: success("started", diverged=OWN)
+    world.plugins.instead["replication_status.run"] = lambda _: success(replicating=True)
+    result = await world.engine.executor.rejoin("m1", "r1")
+    assert result.details.endswith(f"; {KEPT}")
+    assert result.extra["diverged"] == OWN
+
+
 async def test_after_a_failure_it_waits_longer_each_time() -> None:
     world = await failed_over()
     world.plugins.instead["rejoin.run"] = lambda _: fail("not now")

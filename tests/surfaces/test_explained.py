@@ -141,3 +141,12 @@ def test_what_one_command_decided_the_next_explains(conf: Path, tmp_path: Path) 
     other.close()
     code, replayed = typed(conf, "explain", "--replay")
     assert (code, "FAIL: replayed: then it was F16 (refuse), now it would be F12 (refuse)" in replayed) == (1, True)
+
+
+async def test_wal_that_no_other_server_had_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    world = await refusing()
+    world.events.record("diverged", "m1: 3 transactions were only on m1; kept in /kept", {})
+    lines = shown("explain", await explain(world), capsys)
+    assert (
+        "WAL that no other server had: 2026-11-25T13:00:00 m1: 3 transactions were only on m1; kept in /kept" in lines
+    )

@@ -30,6 +30,7 @@ class Returning:
         self._task: asyncio.Task[None] | None = None
         self._not_before: dict[str, float] = {}
         self._pause_s: dict[str, float] = {}
+        self._own_wal: dict[str, str] = {}
         self.rungs: dict[str, str] = {}
 
     def tend(self, picture: Picture) -> None:
@@ -96,10 +97,12 @@ class Returning:
             self._tell(name, f"is fenced, and rejoin_up_to = nothing: bring it back with: handyrep remaster {name}")
             return
         result = await self._rejoined(name, master, may_rewind=allowed >= LADDER.index("rewind"))
+        self._tell_own_wal(name, result)
         if result.outcome is Outcome.FAIL and allowed == LADDER.index("reclone"):
             self._tell(name, f"{said(result)}; it is copied anew from {master}")
             server = self._engine.cluster.members[name].server
             result = await self._engine.hands.use(Kind.CLONE, server=server, clonefrom=master, reclone=True)
+            self._tell_own_wal(name, result)
         told = f"is a replica of {master}: {result.details}" if _well(result) else f"is not back: {said(result)}"
         self._tell(name, told)
 
@@ -110,6 +113,14 @@ class Returning:
         self._tell(name, "is fenced; it follows if nothing has parted")
         server = self._engine.cluster.members[name].server
         return await self._engine.hands.use(Kind.REJOIN, "follow", server=server, newmaster=master)
+
+    def _tell_own_wal(self, name: str, result: Result) -> None:
+        """Once, whatever becomes of the server: it is what somebody must look at."""
+        own = result.extra.get("diverged")
+        told = f"{own.get('headline')}; kept in {own['kept']}" if isinstance(own, dict) and own.get("kept") else ""
+        if told and self._own_wal.get(name) != told:
+            self._engine.events.record("diverged", f"{name}: {told}", {"server": name, "diverged": own})
+            self._own_wal[name] = told
 
     def _tell(self, name: str, text: str) -> None:
         if self.rungs.get(name) != text:

@@ -14,6 +14,7 @@ from handyrep.model.run import Run
 from handyrep.model.verdict import Verdict
 from handyrep.operations.declare import Running, operation
 
+_DIVERGED_SHOWN = 3
 _DIGITS = 18
 """More than any number that is kept under has."""
 _NONE_YET = "no verdict yet: nothing was looked at since there is a history"
@@ -36,7 +37,11 @@ async def explain(on: Running, what: str = "", epoch: int | None = None, replay:
         raise RefusedError("there was no failover yet")
     kept = _began(on, run) if of_run else _kept(on, what)
     told = _verdict(kept) if kept is not None else None
-    shown = {"about": "failover" if of_run else "verdict", "last_run": None if run is None else _told(*run)}
+    shown: dict[str, Any] = {
+        "about": "failover" if of_run else "verdict",
+        "last_run": None if run is None else _told(*run),
+    }
+    shown["diverged"] = [f"{one['at'][:19]} {one['text']}" for one in on.history.newest(_DIVERGED_SHOWN, "diverged")]
     if replay:
         return _replayed(told, shown)
     if of_run and run is not None:

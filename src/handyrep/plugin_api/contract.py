@@ -134,12 +134,12 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.REJOIN, "rejoin_method", "Bring a stopped former master back as a replica.",
-                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: started as a replica of newmaster; nothing of its own history is deleted"),
+                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: started as a replica of newmaster; nothing of its own history is deleted. diverged = {headline, kept} when it had one, also with a FAIL"),
                 Method("follow", ("servername", "newmaster"), acts=True, text="the same, but only where its history has not parted: else FAIL with parted = True, and it stays stopped", optional=True),
             ),
             _kind(
                 Kind.CLONE, "clone_method", "Make a replica by copying a server.",
-                Method("run", ("servername", "clonefrom", "reclone"), acts=True, text="SUCCESS: started and streaming from clonefrom"),
+                Method("run", ("servername", "clonefrom", "reclone"), acts=True, text="SUCCESS: started and streaming from clonefrom; diverged as of rejoin when what was overwritten had a history of its own"),
             ),
             _kind(
                 Kind.CONNECTION_FAILOVER, "connection_failover_method", "Point the connection proxies at the right servers.",

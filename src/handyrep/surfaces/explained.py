@@ -34,6 +34,7 @@ def show(console: Console, rd: RD) -> None:
         _verdict(console, verdict, () if of_run else _rules(verdict))
     if run is not None and not of_run:
         _say(console, f"The last {run['kind']} was {run['epoch']} ({run['how']}): handyrep explain failover")
+    _say(console, *(f"WAL that no other server had: {own}" for own in rd.get("diverged", ())))
     if verdict is not None and not of_run:
         _say(console, f"What you can do: {verdict['remedy']}")
     if verdict is None or rd["details"] != verdict["sentence"]:

@@ -123,8 +123,17 @@ async def rejoin_master(on: Scene, name: str, master: str) -> Result:
     if result.outcome is Outcome.FAIL:
         return result
     if await on.until(lambda: _streams(on, name), on.settings.failover.start_timeout):
-        return success(f"{name} is a replica of {master}", **dict(result.extra))
-    return fail(f"{name} was started as a replica of {master} and does not receive yet: {said(result)}")
+        return success(f"{name} is a replica of {master}{_own_wal(result)}", **dict(result.extra))
+    told = f"{name} was started as a replica of {master} and does not receive yet: {said(result)}"
+    return fail(told, **dict(result.extra))
+
+
+def _own_wal(result: Result) -> str:
+    """What was kept of a history of its own, as the rest of a sentence."""
+    own = result.extra.get("diverged")
+    if not isinstance(own, dict):
+        return ""
+    return f"; {own.get('headline')}" + (f"; kept in {own['kept']}" if own.get("kept") else "")
 
 
 async def extra(on: Scene, _: Run, name: str) -> Result:
