@@ -3,6 +3,7 @@
 They work from outside the network (signals, cables, firewalls of a host): no fault hinders another, or the lab.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +17,7 @@ from tests.lab.network import answers
 from tests.lab.shell import LabError, run
 
 _BALLAST = "ballast-of-the-lab"
+_MOST_SEGMENTS = 100
 
 
 def _until(holds: Callable[[], bool], what: str, patience_s: float = 15.0) -> None:
@@ -51,8 +53,17 @@ def crash(cluster: LabCluster, name: str) -> None:
 
 def stop_immediate(cluster: LabCluster, name: str) -> None:
     """An administrator's pg_ctl -m immediate."""
+    _pg_ctl_stop(cluster, name, "immediate")
+
+
+def stop_clean(cluster: LabCluster, name: str) -> None:
+    """An administrator's pg_ctl -m fast: sessions end, and the last WAL is sent."""
+    _pg_ctl_stop(cluster, name, "fast")
+
+
+def _pg_ctl_stop(cluster: LabCluster, name: str, mode: str) -> None:
     host = cluster.host(name)
-    pg_ctl = (f"{cluster.layout.bin_dir}/pg_ctl", "-D", cluster.layout.pgdata, "-m", "immediate", "-w", "stop")
+    pg_ctl = (f"{cluster.layout.bin_dir}/pg_ctl", "-D", cluster.layout.pgdata, "-m", mode, "-w", "stop")
     host.inside("runuser", "-u", "postgres", "--", *pg_ctl)
     _until(lambda: not _accepts(host), f"{name} stopped")
 
@@ -142,11 +153,12 @@ def heal(cluster: LabCluster, name: str) -> None:
     others = [other for other in cluster.hosts if other is not host and other.init_pid()]
     _until(lambda: _reachable(host), f"{name} reachable")
     for other in others:
-        # Neighbours that were given up are asked again after a second.
-        if not all(
-            host.place.reaches(address, other.ssh_port, 4.0) for address in (other.address, other.place.address_v6)
-        ):
-            raise LabError(f"{name} still does not reach {other.name}")
+        _until(functools.partial(_reaches, host, other), f"{name} reaching {other.name}")
+
+
+def _reaches(host: Host, other: Host) -> bool:
+    """A neighbour that was given up while the cable was out is asked again after a second; who connects before that is told that there is no way."""
+    return all(host.place.reaches(address, other.ssh_port, 4.0) for address in (other.address, other.place.address_v6))
 
 
 @contextmanager
@@ -198,11 +210,23 @@ def fill_disk(cluster: LabCluster, name: str) -> None:
         raise LabError(f"{name} still has space")
 
 
+def use_up_wal(cluster: LabCluster, name: str) -> None:
+    """Its disk being full, go from one file of WAL to the next until there is none left, which no PostgreSQL survives."""
+    host = cluster.host(name)
+    end = time.monotonic() + 30
+    while _accepts(host):
+        if time.monotonic() > end:
+            raise LabError(f"{name} still finds a place for its WAL")
+        with suppress(psycopg.Error), cluster.connect(name, options="-c synchronous_commit=local") as connection:
+            for _ in range(_MOST_SEGMENTS):
+                connection.execute("select pg_switch_wal(), txid_current()")
+
+
 def free_disk(cluster: LabCluster, name: str) -> None:
-    """Take away what filled the disk."""
+    """Take away what filled the disk, if anything did."""
     host = cluster.host(name)
     disk = str(Path(cluster.layout.pgdata).parent)
-    host.inside("rm", f"{disk}/{_BALLAST}")
+    host.inside("rm", "-f", f"{disk}/{_BALLAST}")
     if _free_kb(host, disk) < 1024:
         raise LabError(f"{name} has no space yet")
 

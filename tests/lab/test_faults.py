@@ -35,6 +35,15 @@ def test_stop_immediate(trio: LabCluster) -> None:
     trio.wait_until_streaming(trio.names[0], 2)
 
 
+def test_stop_clean(trio: LabCluster) -> None:
+    name, layout = trio.names[1], trio.layout
+    faults.stop_clean(trio, name)
+    control = trio.host(name).inside(f"{layout.bin_dir}/pg_controldata", layout.pgdata)
+    assert "shut down in recovery" in control
+    trio.host(name).inside("systemctl", "restart", layout.unit)
+    trio.wait_until_streaming(trio.names[0], 2)
+
+
 def test_hang_and_unhang(trio: LabCluster) -> None:
     name = trio.names[0]
     with trio.connect(name) as session:
@@ -133,6 +142,17 @@ def test_a_full_disk_takes_no_more_rows(trio: LabCluster) -> None:
     trio.host(name).inside("rm", "-f", f"{data}/more")
     trio.host(name).inside("systemctl", "restart", trio.layout.unit)
     trio.wait_until_streaming(trio.names[0], 2)
+
+
+def test_without_room_for_wal_a_master_ends(trio: LabCluster) -> None:
+    name = trio.names[0]
+    faults.fill_disk(trio, name)
+    faults.use_up_wal(trio, name)
+    with pytest.raises(psycopg.OperationalError):
+        trio.connect(name)
+    faults.free_disk(trio, name)
+    trio.host(name).inside("systemctl", "restart", trio.layout.unit)
+    trio.wait_until_streaming(name, 2)
 
 
 def test_only_a_disk_of_its_own_is_filled(lab: Lab) -> None:
