@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench killed clean system
+.PHONY: help demo test check fix docs mutants simulate bench killed soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -21,7 +21,7 @@ check: $(VENV)/.dev ## The same without the lab; needs no root
 	@VENV=$(VENV) scripts/check.sh -m "not lab and not root"
 
 fix: $(VENV)/.dev ## Format the code and repair what the linter can repair
-	@$(VENV)/bin/ruff check --fix -q src tests scripts bench; $(VENV)/bin/ruff format -q src tests scripts bench
+	@$(VENV)/bin/ruff check --fix -q src tests scripts bench soak; $(VENV)/bin/ruff format -q src tests scripts bench soak
 
 docs: $(VENV)/.dev ## Make the generated pages and the sample configuration again
 	@$(PY) scripts/make_docs.py
@@ -37,6 +37,9 @@ bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json
 
 killed: system $(VENV)/.dev ## Kill the real process before and after every record of its journal, in real failovers, as root
 	@$(PY) -m bench.killed $(ARGS)
+
+soak: system $(VENV)/.dev ## Fail over for real, 200 times, and judge what clients were told, as root (N=10, ARGS="--seed S --control asynchronous")
+	@$(PY) -m soak $(if $(N),-n $(N)) $(ARGS)
 
 system: ## Install the Debian packages that the lab needs, when root and they are missing
 	@scripts/system_packages.sh

@@ -3,8 +3,8 @@
 set -eu
 bin=${VENV:-.venv}/bin
 say() { printf '\n== %s\n' "$1"; }
-say format; "$bin/ruff" format --check src tests scripts bench
-say lint; "$bin/ruff" check src tests scripts bench
+say format; "$bin/ruff" format --check src tests scripts bench soak
+say lint; "$bin/ruff" check src tests scripts bench soak
 say types; "$bin/mypy"
 say layers; "$bin/lint-imports" --no-logo 2>/dev/null || "$bin/lint-imports"
 say tests

@@ -12,6 +12,7 @@ from tests.house import rules
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src/handyrep").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+SOAK = sorted((ROOT / "soak").glob("*.py"))
 Rule = Callable[[str, str], list[str]]
 
 
@@ -34,7 +35,7 @@ EVERYWHERE: list[Rule] = [
 
 @pytest.mark.parametrize("rule", EVERYWHERE, ids=lambda rule: rule.__name__)
 def test_in_all_of_the_source(rule: Rule) -> None:
-    assert broken(rule, SOURCE) == []
+    assert broken(rule, [*SOURCE, *SOAK]) == []
 
 
 def test_functions_are_seen_at_a_glance() -> None:
@@ -68,7 +69,7 @@ def test_no_test_is_skipped_by_itself() -> None:
 
 
 def test_no_place_of_one_machine_is_named() -> None:
-    ours = [*SOURCE, *TESTS, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "scripts").glob("*")]
+    ours = [*SOURCE, *TESTS, *SOAK, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "scripts").glob("*")]
     assert broken(rules.foreign_words, [path for path in ours if path.parts[-2] != "house"]) == []
 
 
