@@ -8,84 +8,17 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins._holders import DATA, HOLDERS, STOP
 from handyrep.plugins._programs import find_program
 from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Ran
 
-# Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
-# symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The kernel shows it to the same user
-# and group only: a PostgreSQL of the same user that may not be looked into is no proof, unless its -D names another one. The shared memory segment that
-# postmaster.pid names is the test that PostgreSQL itself makes before it starts.
-_HOLDERS = r"""
-data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
-[ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
-place=$(stat -L -c %d:%i -- "$data")
-[ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
-HIDDEN="PostgreSQL of the same user but another group may not be looked into: processes"
-holders() {
-    stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | while read -r where name; do
-        [ "$where" = "$place" ] || continue
-        process=${name#/proc/}; process=${process%/cwd}
-        read -r command 2>/dev/null < "/proc/$process/comm" || continue
-        case $command in *postgres*|*postmaster*) echo "$process";; esac
-    done
-}
-folder_of() { tr '\0' '\n' 2>/dev/null < "/proc/$1/cmdline" | sed -n '/^-D$/{n;p;q;}'; }
-elsewhere() {
-    folder=$(folder_of "$1")
-    [ -n "$folder" ] || folder=$(folder_of "$2")
-    case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
-}
-hidden() {
-    owner=$(stat -c %u -- "$data")
-    for process in /proc/[0-9]*; do
-        read -r command 2>/dev/null < "$process/comm" || continue
-        case $command in *postgres*|*postmaster*) ;; *) continue;; esac
-        stat -L -c %i "$process/cwd" >/dev/null 2>&1 && continue
-        state= user= parent=
-        while read -r key value rest; do
-            case $key in State:) state=$value;; Uid:) user=$value;; PPid:) parent=$value;; esac
-        done 2>/dev/null < "$process/status"
-        [ "$user" = "$owner" ] && [ "$state" != Z ] || continue
-        elsewhere "${process#/proc/}" "$parent" || echo "${process#/proc/}"
-    done
-}
-attached() {
-    segment=$(sed -n 7p "$data/postmaster.pid" 2>/dev/null | { read -r key number rest; echo "$number"; })
-    [ -n "$segment" ] || { echo 0; return; }
-    while read -r key number mode size creator last attaches rest; do
-        [ "$number" = "$segment" ] && { echo "$attaches"; return; }
-    done < /proc/sysvipc/shm
-    echo 0
-}
-"""
 _FENCE = (
-    _HOLDERS
+    DATA
+    + HOLDERS
+    + STOP
     + r"""
-postmaster() { sed -n 1p "$data/postmaster.pid" 2>/dev/null; }
-wait_gone() {
-    tries=$1
-    while [ "$tries" -gt 0 ]; do
-        [ -z "$(holders)" ] && return 0
-        sleep 0.02; tries=$((tries - 1))
-    done
-    return 1
-}
-signal_postmaster() {
-    main=$(postmaster)
-    holders | grep -qx "$main" && kill "-$1" "$main" 2>/dev/null
-}
-stop() {
-    [ -z "$(holders)" ] && return 0
-    signal_postmaster INT && wait_gone 50 && return 0
-    signal_postmaster QUIT && wait_gone 25 && return 0
-    for round in 1 2 3 4 5 6 7 8 9 10; do
-        for process in $(holders); do kill -KILL "$process" 2>/dev/null; done
-        wait_gone 25 && return 0
-    done
-    return 1
-}
 rounds=0 calm=0
 while [ "$calm" -lt 3 ]; do
     rounds=$((rounds + 1))
@@ -116,7 +49,8 @@ echo "record=$(timeout 30 "$3" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${re
 """
 )
 _RELEASE = (
-    _HOLDERS
+    DATA
+    + HOLDERS
     + r"""
 [ -e "$data/handyrep.fenced" ] || exit 0
 read -r mark < "$data/handyrep.fenced"
@@ -126,7 +60,8 @@ exit 0
 """
 )
 _LOOK = (
-    _HOLDERS
+    DATA
+    + HOLDERS
     + r"""
 [ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
 for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && exit 0; sleep 0.1; done

@@ -1,0 +1,85 @@
+"""Which processes hold a data directory, told by the kernel, and their end: the shell functions of every fence that stops PostgreSQL.
+
+In each script `data` is the data directory and `place` its device and inode. Only STOP does more than look.
+"""
+
+# Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
+# symlink or namespace can hide it, and a dead postmaster's busy backends are found as well. The kernel shows it to the same user
+# and group only: a PostgreSQL of the same user that may not be looked into is no proof, unless its -D names another one. The shared memory segment that
+# postmaster.pid names is the test that PostgreSQL itself makes before it starts.
+HOLDERS = r"""
+HIDDEN="PostgreSQL of the same user but another group may not be looked into: processes"
+holders() {
+    stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | while read -r where name; do
+        [ "$where" = "$place" ] || continue
+        process=${name#/proc/}; process=${process%/cwd}
+        read -r command 2>/dev/null < "/proc/$process/comm" || continue
+        case $command in *postgres*|*postmaster*) echo "$process";; esac
+    done
+}
+folder_of() { tr '\0' '\n' 2>/dev/null < "/proc/$1/cmdline" | sed -n '/^-D$/{n;p;q;}'; }
+elsewhere() {
+    folder=$(folder_of "$1")
+    [ -n "$folder" ] || folder=$(folder_of "$2")
+    case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
+}
+hidden() {
+    owner=$(stat -c %u -- "$data")
+    for process in /proc/[0-9]*; do
+        read -r command 2>/dev/null < "$process/comm" || continue
+        case $command in *postgres*|*postmaster*) ;; *) continue;; esac
+        stat -L -c %i "$process/cwd" >/dev/null 2>&1 && continue
+        state= user= parent=
+        while read -r key value rest; do
+            case $key in State:) state=$value;; Uid:) user=$value;; PPid:) parent=$value;; esac
+        done 2>/dev/null < "$process/status"
+        [ "$user" = "$owner" ] && [ "$state" != Z ] || continue
+        elsewhere "${process#/proc/}" "$parent" || echo "${process#/proc/}"
+    done
+}
+attached() {
+    segment=$(sed -n 7p "$data/postmaster.pid" 2>/dev/null | { read -r key number rest; echo "$number"; })
+    [ -n "$segment" ] || { echo 0; return; }
+    while read -r key number mode size creator last attaches rest; do
+        [ "$number" = "$segment" ] && { echo "$attaches"; return; }
+    done < /proc/sysvipc/shm
+    echo 0
+}
+"""
+"""holders, hidden and attached: the processes of $data, those that may not be looked into, how many use its shared memory."""
+DATA = r"""
+data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
+[ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
+place=$(stat -L -c %d:%i -- "$data")
+[ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
+"""
+"""Makes $data and $place of $1, or ends the script."""
+STOP = r"""
+postmaster() { sed -n 1p "$data/postmaster.pid" 2>/dev/null; }
+now() { read -r now rest < /proc/uptime; now=${now%.*}${now#*.}; }
+wait_gone() {
+    now; end=$((now + $1))
+    while [ -n "$(holders)" ]; do
+        now; [ "$now" -lt "$end" ] || return 1
+        sleep 0.02
+    done
+}
+signal_postmaster() {
+    main=$(postmaster)
+    holders | grep -qx "$main" && kill "-$1" "$main" 2>/dev/null
+}
+stop() {
+    [ -z "$(holders)" ] && return 0
+    signal_postmaster INT && wait_gone 100 && return 0
+    signal_postmaster QUIT && wait_gone 50 && return 0
+    for round in 1 2 3 4 5 6 7 8 9 10; do
+        for process in $(holders); do kill -KILL "$process" 2>/dev/null; done
+        wait_gone 50 && return 0
+    done
+    return 1
+}
+"""
+"""stop: fast, immediate, then SIGKILL to every process that works in $data, so that a hung or orphaned one ends as well; 1 when some do not.
+
+How long each may take is told by the host's clock, in hundredths of a second: on a busy host looking takes its time.
+"""
