@@ -40,6 +40,19 @@ async def test_a_fence_that_leaves_the_master_running_is_not_tried_on_one_that_g
     assert world.plugins.count("fence.run") == 1, "fence_stop alone"
 
 
+@pytest.mark.parametrize(("fences", "stopped"), [(("fence_starve",), 0), (("fence_stop", "fence_starve"), 1)])
+async def test_a_switchover_never_tries_a_fence_that_needs_silence(fences: tuple[str, ...], stopped: int) -> None:
+    """Its master lives: such a fence would keep clients waiting for a proof of which nothing comes."""
+    world = Imagined(fence_methods=fences)
+    world.plugins.registry.silent = {"fence_starve"}
+    world.plugins.instead["fence.run"] = lambda _: fail("no SSH", untouched=True)
+    await world.look()
+    done = await call(world, "manual_failover", newmaster="r1")
+    assert done["result"] == "FAIL"
+    assert world.plugins.count("fence.run") == stopped
+    assert world.master == "m1"
+
+
 async def test_without_a_sign_of_life_it_is_tried() -> None:
     world = await lost_master(fence_methods=("fence_starve",))
     world.plugins.registry.silent = {"fence_starve"}

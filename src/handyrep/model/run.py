@@ -103,7 +103,9 @@ class Run:
 
     @property
     def signs_of_life(self) -> tuple[str, ...]:
-        """What still spoke for a living old master when the last look at it found it gone all the same."""
+        """What still spoke for a living old master when the last look at it found it gone all the same; in a switchover it lives."""
+        if self.kind is RunKind.SWITCHOVER:
+            return ("a switchover begins with a master that is well",)
         looked = self._last_of("recheck")
         return tuple(looked.extra.get("signs", ())) if looked is not None else ()
 
