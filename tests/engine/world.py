@@ -102,7 +102,7 @@ class KnownPlugins(Registry):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lacking: set[str] = set()
+        self.lacking: set[str] = {"keep", "leave"}
         self.silent: set[str] = set()
 
     def load(self, name: str) -> type[Plugin]:

@@ -27,9 +27,9 @@ class Answered:
 
 
 class Everything(Plugin):
-    """What is known of every plugin of the imagined cluster: it has all optional methods, and needs no silence."""
+    """What is known of every plugin of the imagined cluster: it has all optional methods but those of a fence that keeps something up, and needs no silence."""
 
-    keep = leave = halt = resume = tidy = block = unblock = Plugin.success
+    halt = resume = tidy = block = unblock = Plugin.success
 
 
 class Registry:

@@ -9,8 +9,10 @@ from handyrep.decide.protection import protection
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
+from handyrep.engine.kept import let_start
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
+from handyrep.engine.upkeep import Upkeep
 from handyrep.engine.verdicts import InMemory, Verdicts
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
@@ -41,6 +43,7 @@ class Check:
         self.verdicts = Verdicts(InMemory(engine.clock) if log is None else log, engine.clock)
         self.returning = Returning(engine)
         self.proxies = Proxies(engine)
+        self.upkeep = Upkeep(engine)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -55,6 +58,7 @@ class Check:
         master = engine.cluster.master
         if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
             self._calm()
+            self.upkeep.tend(picture)
             await self._measure(picture)
             left_s = maintenance_left_s(engine)
             if not engine.cluster.frozen and not left_s:
@@ -78,6 +82,7 @@ class Check:
         """End what is done beside the checks."""
         await self.proxies.close()
         await self.returning.close()
+        await self.upkeep.close()
 
     async def _look(self, *, verify: bool) -> Picture:
         self._polls += 1
@@ -171,6 +176,7 @@ class Check:
             return fail(verdict.sentence)
         async with engine.changing("a restart of the master in place"):
             self._not_overtaken()
+            await let_start(engine.hands, engine.settings, engine.cluster, master.name)
             result = await engine.hands.use(Kind.RESTART, server=master.server, runmode="start")
         engine.events.record("restart", f"{master.name} was started in place: {result.outcome.value.lower()}", {})
         return result

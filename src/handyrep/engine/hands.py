@@ -47,9 +47,9 @@ class Hands:
             kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
         )
 
-    def able(self, kind: Kind, method: str) -> bool:
-        """Whether the configured plugin of this kind has an optional method."""
-        return hasattr(self._loaded(self.configured(kind)), method)
+    def able(self, kind: Kind, method: str, name: str | None = None) -> bool:
+        """Whether the configured plugin of this kind (or this one of several) has an optional method."""
+        return hasattr(self._loaded(name or self.configured(kind)), method)
 
     @property
     def can_hold_clients(self) -> bool:

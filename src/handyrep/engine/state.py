@@ -82,6 +82,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "proxies_behind": cluster.proxies_behind,
         "maintenance_until": cluster.maintenance_until.isoformat() if cluster.maintenance_until else None,
         "maintenance_reason": cluster.maintenance_reason,
+        "kept": [list(pair) for pair in cluster.kept],
         "frozen": cluster.frozen,
         "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
     }
@@ -116,6 +117,7 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             proxies_behind=content.get("proxies_behind") is True,
             maintenance_until=_when(content.get("maintenance_until")),
             maintenance_reason=str(content.get("maintenance_reason", "")),
+            kept=tuple((str(fence), str(server)) for fence, server in content.get("kept", ())),
             frozen=str(content["frozen"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -52,6 +52,7 @@ class Cluster:
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
+    `kept`: (fence, server) wherever a fence may have left on a server what it keeps up there.
     `frozen`: why automation stands still until a person decides; '' when it does not.
     """
 
@@ -70,6 +71,7 @@ class Cluster:
     proxies_behind: bool = False
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""
+    kept: tuple[tuple[str, str], ...] = ()
     frozen: str = ""
 
     @property

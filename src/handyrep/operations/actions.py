@@ -1,6 +1,7 @@
 """Operations that act on servers. Each looks afterwards: SUCCESS means that what was asked was seen to be so."""
 
 from handyrep.engine.hands import said
+from handyrep.engine.kept import let_start
 from handyrep.engine.state import to_json
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome
@@ -70,6 +71,8 @@ async def restart(on: Running, server: str) -> Result:
 
 
 async def _restarted(on: Running, server: Server, runmode: str, wanted: Answer) -> Result:
+    if wanted is Answer.YES:
+        await let_start(on.engine.hands, on.engine.settings, on.engine.cluster, server.name)
     ordered = await on.engine.hands.use(Kind.RESTART, server=server, runmode=runmode)
     running = await on.engine.observer.running(server)
     on.engine.take(await on.engine.observer.verify(server.name))

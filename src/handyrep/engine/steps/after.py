@@ -5,6 +5,7 @@ import dataclasses
 from handyrep.decide import stages
 from handyrep.decide.promise import UNDER_NO_LIST
 from handyrep.engine.hands import numbered, said
+from handyrep.engine.kept import let_promote
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
@@ -19,6 +20,7 @@ _CONFIRM_FOR_S = 5.0
 
 async def promote(on: Scene, run: Run, _: str) -> Result:
     """Order it. Whether it happened is looked for by confirm."""
+    await let_promote(on.hands, on.cluster, run.new_master)
     return await on.hands.use(Kind.PROMOTION, server=on.server(run.new_master))
 
 

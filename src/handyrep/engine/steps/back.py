@@ -5,6 +5,7 @@ import dataclasses
 
 from handyrep.decide import stages
 from handyrep.engine.hands import said
+from handyrep.engine.kept import let_start
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success, uncertain
@@ -34,6 +35,7 @@ async def release(on: Scene, run: Run, fence: str) -> Result:
 async def start(on: Scene, run: Run, _: str) -> Result:
     """Start the old master again, and look until it takes writes."""
     server = on.server(run.old_master)
+    await let_start(on.hands, on.settings, on.cluster, run.old_master)
     await on.hands.use(Kind.RESTART, server=server, runmode="start")
 
     async def writes() -> bool:

@@ -1,0 +1,89 @@
+"""Keeps up what some fences rest on while the master is well, and takes it away from servers where it is not wanted any more.
+
+Works beside the checks, one round at a time. Never while a run stands open: a fence may be reckoning from the last time it was kept
+up. Where something was kept up stands in the cluster's state before it is done, so that it is found again whatever happens.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+
+from handyrep.engine.engine import Engine
+from handyrep.engine.hands import said
+from handyrep.engine.kept import Pair, called, wanted
+from handyrep.model.answer import Answer, Outcome
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result
+
+
+class Upkeep:
+    """`tend` begins a round; what comes of it is told when it changes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._told: dict[Pair, str] = {}
+
+    def tend(self, picture: Picture) -> None:
+        """After a look at a well master. Maintenance does not end it: a lease that runs out would stop a master that is well."""
+        idle = self._task is None or self._task.done()
+        if idle and (self._due() or self._engine.cluster.kept):
+            self._task = asyncio.create_task(self._round(picture))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _due(self) -> tuple[Pair, ...]:
+        return wanted(self._engine.hands, self._engine.settings, self._engine.cluster)
+
+    async def _round(self, picture: Picture) -> None:
+        active = await self._engine.hands.may_act()
+        if active.outcome is not Outcome.SUCCESS:
+            return
+        for pair in self._due():
+            await self._contained(pair, "keep")
+        for pair in self._engine.cluster.kept:
+            if pair not in self._due() and self._may_leave(pair[1], picture):
+                await self._contained(pair, "leave")
+
+    def _may_leave(self, name: str, picture: Picture) -> bool:
+        """A former master keeps what holds it down until it is a replica again."""
+        cluster = self._engine.cluster
+        until = cluster.maintenance_until
+        maintenance = until is not None and self._engine.steady.now() < until
+        return (
+            not maintenance and not cluster.frozen and name not in cluster.deposed and picture.of(name).up is Answer.YES
+        )
+
+    async def _contained(self, pair: Pair, method: str) -> None:
+        """Whatever was awaited before this, the master may be another one meanwhile: what a proof was built on is never kept up again."""
+        try:
+            if self._engine.journal.open_run() is not None or (pair in self._due()) is (method == "leave"):
+                return
+            result = await (self._keep(pair) if method == "keep" else self._leave(pair))
+            told = "" if result.outcome is Outcome.SUCCESS else said(result)
+        except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
+            told = str(error)
+        if told != self._told.get(pair, ""):
+            what = "is kept up" if method == "keep" else "was taken away"
+            text = f"{pair[0]} {what} on {pair[1]}" if not told else f"{pair[0]} on {pair[1]}: {method} failed: {told}"
+            self._engine.events.record("upkeep", text, {"server": pair[1], "fence": pair[0]})
+        self._told[pair] = told
+
+    async def _keep(self, pair: Pair) -> Result:
+        if pair not in self._engine.cluster.kept:
+            self._remember((*self._engine.cluster.kept, pair))
+        return await called(self._engine.hands, pair, "keep")
+
+    async def _leave(self, pair: Pair) -> Result:
+        result = await called(self._engine.hands, pair, "leave")
+        if result.outcome is Outcome.SUCCESS:
+            self._remember(tuple(one for one in self._engine.cluster.kept if one != pair))
+        return result
+
+    def _remember(self, kept: tuple[Pair, ...]) -> None:
+        self._engine.state.update(dataclasses.replace(self._engine.cluster, kept=kept))
