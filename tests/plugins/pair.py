@@ -30,7 +30,7 @@ from handyrep.plugin_api.call import World
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.registry import Registry
-from handyrep.ports import Command, Hosts, Login, Ran
+from handyrep.ports import Clock, Command, Hosts, Login, Ran
 from tests.adapters.ports import free_port
 from tests.adapters.postgresql import account, short_folder
 from tests.factories import make_settings
@@ -276,7 +276,11 @@ def settings_of(cluster: Cluster, options: dict[str, dict[str, Any]] | None = No
 
 @contextlib.asynccontextmanager
 async def plugins(
-    *servers: Server, hosts: Hosts | None = None, options: dict[str, dict[str, Any]] | None = None, **handyrep: Any
+    *servers: Server,
+    hosts: Hosts | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    clock: Clock | None = None,
+    **handyrep: Any,
 ) -> AsyncIterator[Plugins]:
     """Called in a cluster of these servers. `options` of plugins by their names; the rest stands in [handyrep], is a password, or `failover`'s."""
     cluster = cluster_of(*servers)
@@ -288,6 +292,6 @@ async def plugins(
     }
     db = RealDatabases(accounts, "postgres")
     try:
-        yield Plugins(Caller(Registry(), World(settings, hosts or RealHosts(), db, QuickClock())), cluster)
+        yield Plugins(Caller(Registry(), World(settings, hosts or RealHosts(), db, clock or QuickClock())), cluster)
     finally:
         await db.close()

@@ -27,11 +27,11 @@ own disk. "No answer" proves neither. Without a proof HandyRep does nothing, and
 
 ## Which faults need which fence
 
-| the master | `fence_stop` (SSH) | `fence_command` (power switch) | `fence_starve` (the replicas) | `confirmed-failover` (you) |
-|---|---|---|---|---|
-| PostgreSQL crashed, stopped or hangs, its host answers | proves it | proves it | not needed | not needed |
-| its host is off, or cut off from everybody | proves nothing: refused | proves it | proves it where commits wait for replicas by name | works, on your word |
-| only HandyRep does not reach it | nothing is done: the replicas still see it | nothing is done | nothing is done | refused: it is not off |
+| the master | `fence_stop` (SSH) | `fence_command` (power switch) | `fence_starve` (the replicas) | `fence_lease` (its own host) | `confirmed-failover` (you) |
+|---|---|---|---|---|---|
+| PostgreSQL crashed, stopped or hangs, its host answers | proves it | proves it | not needed | not needed | not needed |
+| its host is off, or cut off from everybody | proves nothing: refused | proves it | proves it where commits wait for replicas by name | proves it after its time, if every replica answers | works, on your word |
+| only HandyRep does not reach it | nothing is done: the replicas still see it | nothing is done | nothing is done | nothing is done | refused: it is not off |
 
 With the host off, an asynchronous cluster cannot tell what is lost: only `confirmed-failover --accept-loss` goes on. A strictly
 synchronous one (`ANY k (names)` or `FIRST k (names)` with more replicas read than may be without a commit) loses nothing.

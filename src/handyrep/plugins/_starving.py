@@ -4,6 +4,7 @@ Owns the file that keeps its primary_conninfo. The kept value may hold a passwor
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from handyrep.errors import DatabaseError
 from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.plugins._at_once import on_each, together
 from handyrep.plugins._replication import STARVED
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Login, Row, RunAs
@@ -45,6 +47,7 @@ select pg_is_in_recovery() as in_recovery,
 _TO_NOBODY = "alter system set primary_conninfo = ''"
 _RELOAD = "select pg_reload_conf()"
 _LOOK_EVERY_S = 0.01
+_FEED_SHARE = 0.5
 _CALM_S = 0.1
 """A replica hears of the new setting a little later than the session that asks; until then it might begin to receive once more."""
 _CALM_BETWEEN_ATTEMPTS_S = 0.01
@@ -135,6 +138,17 @@ async def feed(plugin: "handyrepplugin", server: "Server", end: float) -> Result
         await clock.sleep(_LOOK_EVERY_S)
     ran = await plugin.run_as_postgres(server.name, "rm", "-f", _place(server))
     return success() if ran.exit_status == 0 else uncertain(f"{_place(server)} could not be deleted: {last_words(ran)}")
+
+
+async def put_back(plugin: "handyrepplugin", servers: Iterable["Server"]) -> Result:
+    """Feed all of these, within the time that is left."""
+
+    async def fed(server: "Server") -> Result:
+        end = plugin.call.world.clock.monotonic() + plugin.call.left_s() * _FEED_SHARE
+        return await feed(plugin, server, end)
+
+    said = await on_each(servers, fed, limit_s=plugin.call.left_s(), acts=True)
+    return together(said, "receive as before")
 
 
 def hindrance(seen: Look) -> str:

@@ -11,7 +11,7 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _starving
-from handyrep.plugins._at_once import on_each, together
+from handyrep.plugins._at_once import on_each
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
 _LOOK_SHARE, _STARVE_SHARE = 0.2, 0.5
@@ -78,7 +78,7 @@ class fence_starve(handyrepplugin):
         if promise.is_broken_without(gone):
             proof = f"{_listed(promise.names & set(gone))} receive nothing any more, and {promise.text!r} lets no commit end without"
             return self.success(f"{proof}{_not_counted(said)}", proof=proof, positions=gone)
-        back = await self._put_back(ready)
+        back = await _starving.put_back(self, ready)
         told = (
             f"nothing is proven: {promise.must_go} of {_listed(promise.names)} must receive nothing{_not_counted(said)}"
         )
@@ -89,7 +89,7 @@ class fence_starve(handyrepplugin):
     async def release(self, servername: str) -> Result:
         """Let the replicas receive as before. One that was not told to stop is not waited for, if that is known."""
         told = self.memory.get(servername)
-        return await self._put_back(s for s in self._others(servername) if told is None or s.name in told)
+        return await _starving.put_back(self, (s for s in self._others(servername) if told is None or s.name in told))
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when a proof could not be had now. Changes nothing."""
@@ -162,14 +162,6 @@ class fence_starve(handyrepplugin):
         if ran.exit_status != 0:
             return self.fail(f"{server.pgdata} cannot be written: {last_words(ran)}", **name)
         return self.success(**name)
-
-    async def _put_back(self, servers: Iterable[Server]) -> Result:
-        said = await on_each(servers, self._fed, limit_s=self.call.left_s(), acts=True)
-        return together(said, "receive as before")
-
-    async def _fed(self, server: Server) -> Result:
-        end = self.call.world.clock.monotonic() + self.call.left_s() * _STARVE_SHARE
-        return await _starving.feed(self, server, end)
 
 
 def _listed(names: Iterable[str]) -> str:
