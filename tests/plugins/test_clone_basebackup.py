@@ -289,8 +289,8 @@ async def test_a_lost_answer_to_the_last_step_is_no_success(filled: Node, m1: No
 
 
 async def test_what_stood_there_is_deleted_only_after_the_new_one_streams(filled: Node, m1: Node) -> None:
-    filled.configure("primary_slot_name = 'nowhere'")
-    told = await clone(filled, m1, reclone=True, deadline_s=4.0)
+    unread = {"replica_conf": str(filled.folder / "no_file_includes_this.conf")}
+    told = await clone(filled, m1, reclone=True, deadline_s=4.0, changes=unread)
     assert told.outcome is UNCERTAIN
     assert filled.runs
     assert (filled.beside("old") / "dear").exists()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -20,7 +21,7 @@ from handyrep.plugin_api.testing import try_plugin
 from handyrep.ports import Row
 from tests.adapters.ports import free_port
 from tests.factories import make_settings
-from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, Silent, eventually, own, plugins
+from tests.plugins.pair import REPLICATION, SUPER, Estate, Node, Silent, eventually, own, plugins, until
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "follow_conninfo"
@@ -102,14 +103,49 @@ async def test_told_twice_it_is_as_told_once(r1: Node, r2: Node) -> None:
     assert len([line for line in lines if line.startswith("primary_conninfo")]) == 1
 
 
-async def test_a_slot_that_only_the_old_master_has_does_not_hold_it_back(house: Estate, r2: Node, m1: Node) -> None:
-    replica = house.replica("r5", m1)
+@pytest.fixture
+def r5(house: Estate, m1: Node) -> Iterator[Node]:
+    """One that receives through a slot."""
     m1.sql("select pg_create_physical_replication_slot('of_r5')")
+    replica = house.replica("r5", m1)
     replica.sql("alter system set primary_slot_name = 'of_r5'")
     replica.sql("select pg_reload_conf()")
-    await eventually(lambda: m1.value("(select active from pg_replication_slots)"))
-    assert (await follow(replica, r2)).outcome is SUCCESS
-    await receives_from(replica, r2)
+    until(lambda: m1.value("(select active from pg_replication_slots)"))
+    yield replica
+    replica.stop("immediate")
+    until(lambda: not m1.value("(select active from pg_replication_slots)"))
+    m1.sql("select pg_drop_replication_slot('of_r5')")
+
+
+async def test_a_slot_that_only_the_old_master_has_does_not_hold_it_back(r5: Node, r2: Node) -> None:
+    told = await follow(r5, r2)
+    assert (told.outcome, told.extra["warnings"]) == (
+        SUCCESS,
+        ["r5 receives without its slot of_r5 now: r2 does not have it"],
+    )
+    await receives_from(r5, r2)
+    assert r5.value("current_setting('primary_slot_name')") == ""
+
+
+async def test_a_slot_that_the_new_master_has_too_is_kept(r5: Node, r2: Node, m1: Node) -> None:
+    r2.sql("select pg_create_physical_replication_slot('of_r5', true)")
+    for master in (r2, r2, m1):
+        told = await follow(r5, master)
+        assert (told.outcome, told.extra["warnings"]) == (SUCCESS, [])
+        await receives_from(r5, master)
+        assert master.value("(select active from pg_replication_slots)")
+    r2.sql("select pg_drop_replication_slot('of_r5')")
+
+
+async def test_a_slot_that_another_one_receives_through_is_left_to_it(r5: Node, r1: Node, m1: Node) -> None:
+    r1.sql("alter system set primary_slot_name = 'of_r5'")
+    r1.sql("select pg_reload_conf()")
+    told = await follow(r1, m1)
+    assert (told.outcome, told.extra["warnings"]) == (
+        SUCCESS,
+        ["r1 receives without its slot of_r5 now: r5 receives through it"],
+    )
+    await receives_from(r1, m1)
 
 
 async def test_a_halted_replica_receives_from_nobody_and_its_position_stands_still(
@@ -167,7 +203,7 @@ async def test_names_and_passwords_are_only_themselves(r1: Node, r2: Node, m1: N
     told = await follow(r1, r2, replication_user=ODD, replication_pass=ODD)
     assert told.outcome is SUCCESS
     known = {"host": "127.0.0.1", "port": str(r2.port), "user": ODD, "password": ODD, "application_name": "r1"}
-    assert kept(r1) == known
+    assert kept(r1) == {**known, "dbname": "postgres"}
     await receives_from(r1, r2)
     assert r2.sql("select 1 from pg_stat_replication where usename = %(name)s", name=ODD)
 
@@ -254,7 +290,7 @@ async def test_when_the_answer_to_the_file_never_comes_it_is_uncertain(r1: Node,
 
 
 @pytest.mark.parametrize(
-    "lost", ["primary_slot_name", "primary_conninfo", "recovery_target_timeline", "pg_reload_conf"]
+    "lost", ['set "primary_slot_name"', "primary_conninfo", "recovery_target_timeline", "pg_reload_conf"]
 )
 @pytest.mark.parametrize("how", ["breaks", "hangs"])
 async def test_after_an_order_without_an_answer_it_is_uncertain(lost: str, how: str) -> None:
@@ -265,7 +301,7 @@ async def test_after_an_order_without_an_answer_it_is_uncertain(lost: str, how: 
         if lost in statement:
             await asyncio.sleep(deadline_s if how == "hangs" else 0)
             raise NoAnswerError("the line is dead", server=server.name)
-        return ({"in_recovery": True},)
+        return ({"in_recovery": True, "slot": ""},)
 
     world = FakeWorld(refusing().on_command, query).world(make_settings())
     arguments = {"servername": "r1", "newmaster": "m1"}

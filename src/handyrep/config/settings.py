@@ -138,7 +138,9 @@ class FailoverSettings:
     rescue_method: str = directive(
         word, "", "plugin that gives the new master the WAL which the old one never sent; blank: it is not tried"
     )
-    slots_method: str = directive(word, "", "plugin that makes replication slots on a new master; blank: nobody does")
+    slots_method: str = directive(
+        word, "slots_sql", "plugin that makes replication slots on a new master, and names those that would be lost"
+    )
     sync_method: str = directive(
         word, "", "plugin that sets synchronous_standby_names, where synchronous_required is not 0"
     )

@@ -12,6 +12,7 @@ from handyrep.engine.hands import said
 from handyrep.engine.kept import let_start
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
+from handyrep.engine.slots import KeptForNobody
 from handyrep.engine.upkeep import Upkeep
 from handyrep.engine.verdicts import InMemory, Verdicts
 from handyrep.errors import BusyError
@@ -44,6 +45,7 @@ class Check:
         self.returning = Returning(engine)
         self.proxies = Proxies(engine)
         self.upkeep = Upkeep(engine)
+        self._slots = KeptForNobody(engine.hands, engine.events)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -193,6 +195,7 @@ class Check:
                 "protection", f"protection: {now.sentence}", {"level": now.level.value, "missing": missing}
             )
         engine.protection = now
+        await self._slots.look()
 
     def _calm(self) -> None:
         self._suspected_since = None

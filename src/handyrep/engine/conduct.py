@@ -9,6 +9,7 @@ from handyrep.decide import progress, stages
 from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
 from handyrep.engine.journal import Journal
+from handyrep.engine.slots import sentences
 from handyrep.engine.state import State
 from handyrep.errors import HandyRepError, RefusedError
 from handyrep.model.answer import Outcome
@@ -92,6 +93,8 @@ class Conductor:
         text = f"{run.new_master} is the master after the {run.kind.value} from {run.old_master}"
         if left:
             text += f"; to be seen to: {'; '.join(left)}"
+        if _warnings(run):
+            text += f"; note: {'; '.join(_warnings(run))}"
         await self._close(run, "finished", text)
         return success(text, **_summary(run), left=list(left))
 
@@ -115,4 +118,10 @@ class Conductor:
 
 def _summary(run: Run) -> dict[str, object]:
     took_s = round(sum(ended.took_s for ended in run.ended), 3)
-    return {"epoch": run.epoch, "old_master": run.old_master, "new_master": run.new_master, "took_s": took_s}
+    told = {"epoch": run.epoch, "old_master": run.old_master, "new_master": run.new_master, "took_s": took_s}
+    return {**told, "warnings": _warnings(run)}
+
+
+def _warnings(run: Run) -> list[str]:
+    """What steps that succeeded want people to know."""
+    return list(dict.fromkeys(one for ended in run.ended for one in sentences(ended.extra.get("warnings"))))

@@ -45,7 +45,8 @@ class Executor:
         return await STEPS[step.stage](self._scene, run, step.subject)
 
     async def follow(self, name: str, master: str) -> Result:
-        """Let a running replica receive from `master`, and look until it does."""
+        """Let a running replica receive from `master`, through its slot if it uses one, and look until it does."""
+        await after.make_slots(self._scene, master)
         return await after.follow_master(self._scene, name, master)
 
     async def repoint(self, master: str) -> Result:

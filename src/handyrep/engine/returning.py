@@ -6,9 +6,11 @@ master, and nothing of a former master is deleted that may be the only copy: tha
 
 import asyncio
 import contextlib
+import math
 
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
+from handyrep.engine.slots import sentences
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture, Seen
@@ -31,21 +33,45 @@ class Returning:
         self._not_before: dict[str, float] = {}
         self._pause_s: dict[str, float] = {}
         self._own_wal: dict[str, str] = {}
+        self._untidy: dict[str, float] = {}
         self.rungs: dict[str, str] = {}
 
     def tend(self, picture: Picture) -> None:
         """Begin to bring one server back, if there is one that needs it and nobody is at work already."""
+        cluster = self._engine.cluster
+        for name in (*cluster.deposed, *(master.name for master in cluster.masters)):
+            self._untidy.setdefault(name, 0.0)
         if self._task is not None and not self._task.done():
             return
-        for member in self._engine.cluster.replicas:
+        for member in cluster.replicas:
             seen = picture.of(member.name)
             if seen.replicating is YES:
                 self.rungs.pop(member.name, None)
                 self._not_before.pop(member.name, None)
                 self._pause_s.pop(member.name, None)
+                if self._may_be_tidied(member.name):
+                    self._task = asyncio.create_task(self._tidy(member))
+                    return
             elif self._needs(member, seen) and self._is_due(member.name):
                 self._task = asyncio.create_task(self._bring_back(member.name, running=seen.up is YES))
                 return
+
+    def _may_be_tidied(self, name: str) -> bool:
+        """Whether it was a master since HandyRep knows it, and may hold slots for others still."""
+        due = self._engine.clock.monotonic() >= self._untidy.get(name, math.inf)
+        return due and self._engine.hands.able(Kind.SLOTS, "tidy")
+
+    async def _tidy(self, member: Member) -> None:
+        """What it had for others when it was the master is of no use there, and would keep its WAL for ever."""
+        engine = self._engine
+        self._untidy[member.name] = engine.clock.monotonic() + _LONGEST_PAUSE_S
+        if (await engine.hands.may_act()).outcome is not Outcome.SUCCESS:
+            return
+        result = await engine.hands.use(Kind.SLOTS, "tidy", server=member.server)
+        if _well(result):
+            self._untidy.pop(member.name, None)
+        if not _well(result) or result.extra.get("dropped"):
+            engine.events.record("slots", f"{member.name}: {said(result)}", {"server": member.name})
 
     async def close(self) -> None:
         """End what is under way."""
@@ -83,8 +109,11 @@ class Returning:
         async with engine.changing(f"re-pointing {name}"):
             patience_s = engine.settings.failover.call_timeout * _CALLS_OF_A_FOLLOW
             server = engine.cluster.members[name].server
+            if engine.hands.configured(Kind.SLOTS):
+                await engine.hands.use(Kind.SLOTS, newmaster=master, patience_s=patience_s)
             result = await engine.hands.use(Kind.FOLLOW, server=server, newmaster=master, patience_s=patience_s)
-        self._tell(name, f"was told to receive from {master}" if _well(result) else f"follows nobody: {said(result)}")
+        told = "; ".join([f"was told to receive from {master}", *sentences(result.extra.get("warnings"))])
+        self._tell(name, told if _well(result) else f"follows nobody: {said(result)}")
 
     async def _climb(self, name: str, master: str) -> None:
         """The lowest rung that works; the rungs above what rejoin_up_to allows are left to a person."""

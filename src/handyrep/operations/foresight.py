@@ -6,6 +6,7 @@ from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
 from handyrep.engine.check import cooldown_left_s, foreseen, maintenance_left_s, new_run, proofs
 from handyrep.engine.engine import Engine
+from handyrep.engine.slots import would_lack
 from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -84,6 +85,7 @@ async def _consequences(
         "candidate": choice.candidate or "",
         "data_proof": choice.proof,
         "lost_bytes": choice.lost_bytes,
+        "lost_slots": await would_lack(engine.hands, choice.candidate) if choice.candidate is not None else [],
         "refused": {excluded.name: excluded.reason for excluded in choice.excluded},
         "plan": _plan(run, choice, fence),
     }

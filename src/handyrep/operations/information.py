@@ -7,6 +7,7 @@ from handyrep.config.show import rows
 from handyrep.decide.protection import Protection, protection
 from handyrep.engine.check import proofs
 from handyrep.engine.hands import said
+from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.result import Result, fail, success
@@ -166,4 +167,9 @@ async def doctor(on: Running) -> Result:
             plugins=findings,
             protection=level,
         )
-    return success(f"all {len(findings)} configured plugins could do their work", plugins=findings, protection=level)
+    notes = "; ".join(one for finding in findings for one in sentences(finding.get("warnings")))
+    return success(
+        f"all {len(findings)} configured plugins could do their work{f'; note: {notes}' if notes else ''}",
+        plugins=findings,
+        protection=level,
+    )

@@ -114,7 +114,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.FOLLOW, "follow_method", "Let a running replica receive from another master.",
-                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: it was told to; HandyRep looks whether it streams"),
+                Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: it was told to; HandyRep looks whether it streams; warnings: sentences for people"),
                 Method("halt", ("servername",), acts=True, text="SUCCESS once the replica receives from nobody and will not again, so that its position stands still", optional=True),
                 Method("resume", ("servername",), acts=True, text="take halt() back: receive as before", optional=True),
             ),
@@ -124,9 +124,9 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.SLOTS, "slots_method", "Replication slots on a new master.",
-                Method("run", ("newmaster",), acts=True, text="SUCCESS: every physical slot that a replica of the cluster uses is there, before they follow"),
-                Method("lost", ("newmaster",), acts=False, text="SUCCESS with lost: the logical slots of the master that this replica would not have, each with the reason"),
-                Method("tidy", ("servername",), acts=True, text="drop on a replica the physical slots that were for others when it was the master: they would hold its WAL for ever", optional=True),
+                Method("run", ("newmaster",), acts=True, text="SUCCESS: every physical slot that a replica of the cluster uses is there, before they follow; warnings: sentences for people, as lost logical slots"),
+                Method("lost", ("newmaster",), acts=False, text="SUCCESS with lost: a sentence for each logical slot of the master that this replica would not have, its name and the reason"),
+                Method("tidy", ("servername",), acts=True, text="drop on a replica what was for others when it was the master: their physical slots would hold its WAL for ever, its own failover slots keep those of the new master from being synced; dropped: their names", optional=True),
             ),
             _kind(
                 Kind.SYNC, "sync_method", "Let commits wait for replicas.",

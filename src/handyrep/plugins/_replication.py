@@ -24,6 +24,8 @@ def conninfo(plugin: "handyrepplugin", replica: str, master: str) -> str:
         "host": server.client_address,
         "port": str(server.port),
         "user": plugin.settings.handyrep.replication_user,
+        # Streaming ignores it; without it PostgreSQL 17 and later sync no logical slots.
+        "dbname": plugin.settings.handyrep.handyrep_db,
         "application_name": replica,
         **({"password": password.reveal()} if password is not None else {}),
     }

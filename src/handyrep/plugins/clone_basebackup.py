@@ -12,6 +12,7 @@ from handyrep.plugin_api.options import option
 from handyrep.plugins._keeping import Keeping, Own, UnkeptError, keeps
 from handyrep.plugins._programs import find_program, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
+from handyrep.plugins._slots import following_by_slot
 from handyrep.plugins._wal_archive import CLONE_LABEL
 from handyrep.plugins.handyrepplugin import last_words, nothing_known
 from handyrep.ports import Login
@@ -160,7 +161,7 @@ class clone_basebackup(keeps):
 
     async def _started(self, server: Server) -> Result:
         argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
-        lines = following(self, server.name, self.master().name)
+        lines, by_slot = await following_by_slot(self, server.name, self.master().name)
         ran = await self.run_as_postgres(server.name, *argv, stdin=lines.encode())
         if ran.exit_status != 0:
             return self.fail(f"it was copied, but its settings could not be written: {last_words(ran)}")
@@ -170,7 +171,7 @@ class clone_basebackup(keeps):
             return self.uncertain(
                 f"it was copied, and starting it: {started.details}. What stood there is kept beside it"
             )
-        return await self._seen_streaming(server)
+        return await self._seen_streaming(server, by_slot)
 
     async def _old_discarded(self, server: Server, told: str) -> Result:
         """Keep what only those have which were moved aside, now or for an earlier copy; then they go."""
@@ -198,13 +199,13 @@ class clone_basebackup(keeps):
         await keeping.forget()
         return own
 
-    async def _seen_streaming(self, server: Server) -> Result:
+    async def _seen_streaming(self, server: Server, by_slot: str) -> Result:
         clock, status = self.call.world.clock, self.settings.failover.replication_status_method
         for _ in range(self.settings.failover.recovery_retries):
             seen = await self.use_plugin(Kind.REPLICATION_STATUS, status, "run", replicaserver=server.name)
             if seen.extra.get("replicating") is True:
                 return await self._old_discarded(
-                    server, f"{server.name} is a replica of {self.master().name} and streams"
+                    server, f"{server.name} is a replica of {self.master().name} and streams{by_slot}"
                 )
             await clock.sleep(1.0)
         return self.fail(

@@ -7,12 +7,12 @@ from psycopg import sql
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugins import _starving
+from handyrep.plugins import _slots, _starving
 from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login
 
-_STATE = "select pg_is_in_recovery() as in_recovery"
+_STATE = "select pg_is_in_recovery() as in_recovery, current_setting('primary_slot_name') as slot"
 _HINDERS = """
 select distinct lower(name) as name from pg_file_settings
 where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
@@ -26,7 +26,8 @@ class follow_conninfo(handyrepplugin):
     """Tells a running replica to receive from another master.
 
     Does: ALTER SYSTEM SET primary_conninfo, recovery_target_timeline = latest, and a reload. Where replica_conf is set, these lines of
-    that file are replaced instead. primary_slot_name is emptied: a slot is the old master's, and a missing one would end replication.
+    that file are replaced instead. primary_slot_name is kept where the new master has that slot and nobody else uses it; else it is
+    emptied: receiving matters more, and a missing slot would end it. dbname in primary_conninfo is handyrep_db: slots are synced by it.
     What halt() or fence_starve kept in pgdata is deleted. halt() lets a replica receive from nobody: it keeps primary_conninfo in
     handyrep.starved and empties it by ALTER SYSTEM, which wins over replica_conf too, and stays so after a restart; `lsn` and
     `timeline` tell where it stands. resume() puts back what was kept.
@@ -50,7 +51,6 @@ class follow_conninfo(handyrepplugin):
             return self.fail(f"{servername} cannot follow itself")
         try:
             settings = {
-                "primary_slot_name": "",
                 "recovery_target_timeline": "latest",
                 "primary_conninfo": conninfo(self, servername, newmaster),
             }
@@ -59,12 +59,18 @@ class follow_conninfo(handyrepplugin):
             return self.fail(f"nothing was sent: {error.what}")
         if not state["in_recovery"]:
             return self.fail(f"{servername} is not in recovery: it is a master and is left alone")
+        slot, warnings = await self._slot(servername, newmaster, state["slot"] or "")
         try:
-            return await self._told(servername, newmaster, settings)
+            return await self._told(servername, newmaster, {"primary_slot_name": slot, **settings}, warnings)
         except DatabaseError as error:
             return self.fail(f"primary_conninfo could not be set: {error.what}")
         except NoAnswerError as error:
             return self.uncertain(f"it may have been told: {error.what}")
+
+    async def _slot(self, servername: str, newmaster: str, slot: str) -> tuple[str, list[str]]:
+        """(the slot it can receive through from there, what people should know)."""
+        why = await _slots.unusable(self, newmaster, slot, servername) if slot else ""
+        return ("", [f"{servername} receives without its slot {slot} now: {why}"]) if why else (slot, [])
 
     async def halt(self, servername: str) -> Result:
         """SUCCESS with `lsn` and `timeline` once it receives from nobody and will not again."""
@@ -93,7 +99,7 @@ class follow_conninfo(handyrepplugin):
     def _end(self) -> float:
         return self.call.world.clock.monotonic() + self.call.left_s() * _HALT_SHARE
 
-    async def _told(self, servername: str, newmaster: str, settings: dict[str, str]) -> Result:
+    async def _told(self, servername: str, newmaster: str, settings: dict[str, str], warnings: list[str]) -> Result:
         file = self.server(servername).replica_conf
         if file:
             lines = "".join(conf_line(setting, value) for setting, value in settings.items())
@@ -107,7 +113,8 @@ class follow_conninfo(handyrepplugin):
                 await self._set(servername, setting, value)
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
         left = await self._left_of_starving(servername)
-        return self.success(f"{servername} was told to receive from {newmaster}{left}")
+        told = "; ".join([f"{servername} was told to receive from {newmaster}{left}", *warnings])
+        return self.success(told, warnings=warnings)
 
     async def _no_longer_hidden(self, servername: str, settings: dict[str, str]) -> None:
         """What ALTER SYSTEM has set, halt() for example, wins over replica_conf: take it away."""

@@ -12,6 +12,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugins._keeping import ROOM, Diverged, Keeping, Own, UnkeptError, keeps
 from handyrep.plugins._programs import config_file, find_program, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
+from handyrep.plugins._slots import following_by_slot
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Login
 
@@ -204,13 +205,14 @@ class rejoin_rewind(keeps):
     async def _started(self, servername: str, newmaster: str, how: str, **extra: object) -> Result:
         server = self.server(servername)
         argv = ("sh", "-c", SET_FOLLOWING, "set_following", server.pgdata, server.replica_conf)
-        ran = await self.run_as_postgres(servername, *argv, stdin=following(self, servername, newmaster).encode())
+        lines, by_slot = await following_by_slot(self, servername, newmaster)
+        ran = await self.run_as_postgres(servername, *argv, stdin=lines.encode())
         if ran.exit_status != 0:
             return self.fail(f"its settings could not be written: {last_words(ran)} ({how})", **extra)
         arguments = {"servername": servername, "runmode": "start"}
         started = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
         if started.outcome is Outcome.SUCCESS:
-            return self.success(f"{servername} was started as a replica of {newmaster}, {how}", **extra)
+            return self.success(f"{servername} was started as a replica of {newmaster}, {how}{by_slot}", **extra)
         return self.uncertain(
             f"{servername} was made a replica of {newmaster}, {how}, and starting it: {started.details}", **extra
         )

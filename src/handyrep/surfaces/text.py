@@ -103,6 +103,8 @@ def _what_if(rd: RD) -> None:
         _say(f"  {number}. {line}")
     if rd.get("candidate"):
         _say(f"WAL that may be lost: {rd['lost_bytes']} bytes ({rd['data_proof']})")
+    for slot in rd.get("lost_slots", ()):
+        _say(slot)
 
 
 def _say(sentence: str) -> None:

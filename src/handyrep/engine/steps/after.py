@@ -6,6 +6,7 @@ from handyrep.decide import stages
 from handyrep.decide.promise import UNDER_NO_LIST
 from handyrep.engine.hands import numbered, said
 from handyrep.engine.kept import let_promote
+from handyrep.engine.slots import sentences
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
@@ -74,9 +75,14 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
 
 async def slots(on: Scene, run: Run, _: str) -> Result:
     """Make the slots that the others use, before they follow."""
+    return await make_slots(on, run.new_master)
+
+
+async def make_slots(on: Scene, master: str) -> Result:
+    """Make the slots that the replicas use on `master`."""
     if not on.hands.configured(Kind.SLOTS):
         return success("slots_method is blank: no slots are made")
-    return await on.hands.use(Kind.SLOTS, newmaster=run.new_master)
+    return await on.hands.use(Kind.SLOTS, newmaster=master)
 
 
 async def repoint(on: Scene, run: Run, _: str) -> Result:
@@ -105,7 +111,7 @@ async def follow_master(on: Scene, name: str, master: str) -> Result:
     if ordered.outcome is Outcome.FAIL:
         return ordered
     if await on.until(lambda: _streams(on, name), on.settings.failover.start_timeout):
-        return success(f"{name} receives from {master}")
+        return success(f"{name} receives from {master}", warnings=sentences(ordered.extra.get("warnings")))
     return fail(f"{name} was told to receive from {master} and does not yet")
 
 

@@ -8,6 +8,7 @@ from handyrep.decide.assess import assess
 from handyrep.decide.candidates import choose
 from handyrep.decide.estimate import estimated_end
 from handyrep.engine.hands import said
+from handyrep.engine.slots import would_lack
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -149,7 +150,9 @@ async def select(on: Scene, run: Run, _: str) -> Result:
     if choice.candidate is None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded.items())
         return fail(f"no replica may take over: {reasons or 'the selection plugin named none'}", excluded=excluded)
-    found = {"candidate": choice.candidate, "lost_bytes": choice.lost_bytes, "excluded": excluded}
+    # In a failover the master cannot be asked any more; what is lost then is told once the slots are made.
+    lacks = await would_lack(on.hands, choice.candidate) if run.kind is RunKind.SWITCHOVER else []
+    found = {"candidate": choice.candidate, "lost_bytes": choice.lost_bytes, "excluded": excluded, "warnings": lacks}
     return success(f"{choice.candidate}: {choice.proof}", **found)
 
 
