@@ -15,7 +15,7 @@ from tests.plugins.pair import Estate, Node, eventually, plugins
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 FACTS = {
     "in_recovery", "system_identifier", "version_num", "timeline", "received_lsn", "replayed_lsn", "replay_paused", "receiving",
-    "message_age_s", "synchronous_standby_names", "upstream",
+    "message_age_s", "synchronous_standby_names", "upstream", "calls_itself",
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ async def test_a_master(m1: Node) -> None:
         "message_age_s": None,
         "synchronous_standby_names": "",
         "upstream": "",
+        "calls_itself": "",
     }
 
 
@@ -82,8 +83,8 @@ async def test_a_replica_that_streams(m1: Node, r1: Node) -> None:
     await eventually(lambda: r1.value(f"pg_last_wal_replay_lsn() >= '{end}'"))
     seen = await look(r1)
     assert set(seen.extra) == FACTS
-    facts = ("in_recovery", "timeline", "replay_paused", "receiving", "upstream")
-    assert [seen.extra[fact] for fact in facts] == [True, 1, False, True, f"127.0.0.1:{m1.port}"]
+    facts = ("in_recovery", "timeline", "replay_paused", "receiving", "upstream", "calls_itself")
+    assert [seen.extra[fact] for fact in facts] == [True, 1, False, True, f"127.0.0.1:{m1.port}", "r1"]
     assert seen.extra["system_identifier"] == m1.control("Database system identifier")
     assert position(seen) >= position(seen, "replayed_lsn") >= Lsn.parse(end)
     age = seen.extra["message_age_s"]

@@ -76,9 +76,10 @@ class Observer:
         members = [
             m for m in self._state.cluster.members.values() if m.server.enabled and (not names or m.name in names)
         ]
+        orders = self._state.orders
         seen = await asyncio.gather(*(look(member) for member in members))
         named = {member.name: one for member, one in zip(members, seen, strict=True)}
-        return Picture(seen=MappingProxyType(named), verified=verified)
+        return Picture(seen=MappingProxyType(named), verified=verified, orders=orders)
 
     async def _polled(self, member: Member) -> Seen:
         if member.server.is_postgres:
@@ -201,4 +202,5 @@ def _facts(extra: Mapping[str, Any]) -> PostgresFacts:
         receiving=extra.get("receiving") is True,
         message_age_s=None if age_s is None else max(float(age_s), 0.0),
         synchronous_standby_names=str(extra.get("synchronous_standby_names") or ""),
+        calls_itself=str(extra.get("calls_itself") or ""),
     )

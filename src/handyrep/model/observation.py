@@ -15,6 +15,7 @@ class PostgresFacts:
     `received_lsn`: end of WAL that is safe on this server (a master's own flush position; a replica's received
     or, when larger, replayed one). `upstream`: host:port it is told to receive from. `message_age_s`: seconds since its
     receiver last heard from the upstream; None without a receiver.
+    `calls_itself`: the application_name under which a replica confirms; '' when that is not known.
     """
 
     in_recovery: bool
@@ -28,6 +29,7 @@ class PostgresFacts:
     receiving: bool = False
     message_age_s: float | None = None
     synchronous_standby_names: str = ""
+    calls_itself: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +55,14 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One look at every server that was asked, by name. `verified`: the look was a full verify, not a poll."""
+    """One look at every server that was asked, by name. `verified`: the look was a full verify, not a poll.
+
+    `orders`: how many lists of synchronous replicas HandyRep had ordered when the look began.
+    """
 
     seen: Mapping[str, Seen] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     verified: bool = False
+    orders: int = 0
 
     def of(self, name: str) -> Seen:
         """What was seen of a server; all unknown when it was not looked at."""

@@ -5,7 +5,8 @@ Owns how it comes into a configuration file. Must never let a name or password s
 
 from typing import TYPE_CHECKING
 
-from psycopg.conninfo import make_conninfo
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from handyrep.errors import RefusedError
 
@@ -33,6 +34,17 @@ def conninfo(plugin: "handyrepplugin", replica: str, master: str) -> str:
     if broken:
         raise RefusedError(f"{broken[0]} of primary_conninfo cannot hold a line break", server=replica)
     return make_conninfo("", **parts)
+
+
+def calls_itself(conninfo: str, cluster_name: str) -> str:
+    """The name under which a replica with this primary_conninfo confirms to its master; '' when it has none to connect to."""
+    if not conninfo:
+        return ""
+    try:
+        given = conninfo_to_dict(conninfo).get("application_name")
+    except psycopg.Error:
+        return "what cannot be read"
+    return str(given or cluster_name or "walreceiver")
 
 
 def conf_line(setting: str, value: str) -> str:

@@ -7,14 +7,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from handyrep.errors import DatabaseError
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.plugins._at_once import on_each, together
-from handyrep.plugins._replication import STARVED
+from handyrep.plugins._replication import STARVED, calls_itself
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Login, Row, RunAs
 
@@ -84,13 +82,7 @@ class Look:
     @property
     def calls_itself(self) -> str:
         """The name under which it confirms to its master; '' when it has none to connect to."""
-        if not self.applied:
-            return ""
-        try:
-            given = conninfo_to_dict(self.applied).get("application_name")
-        except psycopg.Error:
-            return "what cannot be read"
-        return str(given or self.cluster_name or "walreceiver")
+        return calls_itself(self.applied, self.cluster_name)
 
 
 async def look(plugin: "handyrepplugin", name: str) -> Look:

@@ -9,6 +9,7 @@ from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugins._programs import find_program
+from handyrep.plugins._replication import calls_itself
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Row
 
@@ -33,6 +34,7 @@ select pg_is_in_recovery() as in_recovery,
        (select extract(epoch from clock_timestamp() - max(last_msg_receipt_time))::float8 from pg_stat_wal_receiver) as message_age_s,
        current_setting('synchronous_standby_names') as synchronous_standby_names,
        coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo,
+       current_setting('cluster_name') as cluster_name,
        pg_has_role('pg_read_all_stats', 'usage') and pg_has_role('pg_read_all_settings', 'usage') as sees_all
 """
 # Without a receiver nothing else tells which timeline was received last: the control file names it only after the next restartpoint. A
@@ -139,8 +141,9 @@ class inspect_postgres(handyrepplugin):
 
 
 def _facts(row: Row) -> dict[str, object]:
-    facts = {key: value for key, value in row.items() if key not in ("primary_conninfo", "sees_all")}
-    return {**facts, "upstream": _upstream(str(row["primary_conninfo"] or ""))}
+    facts = {key: value for key, value in row.items() if key not in ("primary_conninfo", "cluster_name", "sees_all")}
+    told = str(row["primary_conninfo"] or "")
+    return {**facts, "upstream": _upstream(told), "calls_itself": calls_itself(told, str(row["cluster_name"]))}
 
 
 def _upstream(conninfo: str) -> str:
