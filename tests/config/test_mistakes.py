@@ -52,6 +52,7 @@ MISTAKES = [
     ("[archive]\narchive_directory = srv/wal", "must be a full path beginning with '/', not 'srv/wal'"),
     ("[archive]\narchive_directory = /srv/../etc", "must not contain '..'"),
     ("[archive]\narchive_server = r11", "line 12: [archive] archive_server names 'r11', which is not in [servers]; did you mean r1?"),
+    ("[failover]\nsynchronous_replicas = r1, r11", "line 12: [failover] synchronous_replicas names 'r11', which is not in [servers]; did you mean r1?"),
     ("[plugins]\nisready_path = /x", "line 12: [plugins] isready_path stands outside any [[name]] of this section"),
     ("[plugins]\n[[p]]\nkey = 'a\x1bb'", "line 13: [plugins] [[p]] key must not contain control characters"),
     ("[extra_failover_commands]\n[[tell]]\nparameters = 1", "[extra_failover_commands] [[tell]] command is required"),
@@ -170,6 +171,14 @@ def test_what_follows_a_hash_at_once_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
+        (
+            "[failover]\nsynchronous_required = 2\n",
+            "[failover] synchronous_required is 2; replicas that may confirm: 1 (r1)",
+        ),
+        (
+            "[failover]\nsynchronous_required = 1\nsynchronous_replicas = m1\n",
+            "synchronous_required is 1; replicas that may confirm: none",
+        ),
         (
             "[passwords]\nadmin_password = same\nread_password = same\n",
             "[passwords] read_password is the same as admin_password",

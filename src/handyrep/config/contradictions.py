@@ -20,6 +20,9 @@ def contradictions(settings: Settings) -> Iterator[Complaint]:
     archive = settings.archive.archive_server
     if archive and archive not in names:
         yield ("archive",), "archive_server", f"names {archive!r}, which is not in [servers]{hint(archive, names)}"
+    for name in settings.failover.synchronous_replicas:
+        if name not in names:
+            yield ("failover",), "synchronous_replicas", f"names {name!r}, which is not in [servers]{hint(name, names)}"
     for server in settings.servers:
         yield from unusable(server)
 
@@ -32,6 +35,14 @@ def oddities(settings: Settings) -> Iterator[Complaint]:
         yield ("passwords",), "read_password", "is the same as admin_password: whoever may look may change everything"
     if failover.auto_failover and not replicas:
         yield ("failover",), "auto_failover", "is on, and no enabled server has the role replica"
+    able = [one.name for one in replicas if one.name in (failover.synchronous_replicas or [one.name])]
+    if failover.synchronous_required > len(able):
+        known = f"{len(able)} ({', '.join(able)})" if able else "none"
+        yield (
+            ("failover",),
+            "synchronous_required",
+            f"is {failover.synchronous_required}; replicas that may confirm: {known}",
+        )
     if settings.handyrep.authentication_method:
         yield (
             ("handyrep",),

@@ -142,7 +142,7 @@ class FailoverSettings:
         word, "slots_sql", "plugin that makes replication slots on a new master, and names those that would be lost"
     )
     sync_method: str = directive(
-        word, "", "plugin that sets synchronous_standby_names, where synchronous_required is not 0"
+        word, "sync_names", "plugin that sets synchronous_standby_names, where synchronous_required is not 0"
     )
     synchronous_required: int = directive(
         integer(0, 100), 0, "how many replicas must confirm each commit; 0: synchronous_standby_names is left alone"

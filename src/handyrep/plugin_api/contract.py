@@ -130,7 +130,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             ),
             _kind(
                 Kind.SYNC, "sync_method", "Let commits wait for replicas.",
-                Method("run", ("servername", "names"), acts=True, text="SUCCESS: names is this server's synchronous_standby_names now, in force on a master, and after a restart"),
+                Method("run", ("servername", "names"), acts=True, text="SUCCESS: names is this server's synchronous_standby_names now, in force on a master, and after a restart; no order sent before can follow. FAIL: nothing was changed"),
             ),
             _kind(
                 Kind.REJOIN, "rejoin_method", "Bring a stopped former master back as a replica.",
