@@ -67,7 +67,8 @@ def _blocks(text: str) -> Iterator[list[tuple[str, str]]]:
 def _story(lines: list[tuple[str, str]]) -> Story:
     heads = {key: value for key, value in lines if key in _HEADS}
     seen = {key: _seen(value) for key, value in lines if key not in _HEADS}
-    policy = Policy(**dict.fromkeys(heads.get("policy", "").split(), True))
+    allowed: dict[str, Any] = dict.fromkeys(heads.get("policy", "").split(), True)
+    policy = Policy(**allowed)
     cluster = _cluster(heads, seen)
     picture = Picture(seen=MappingProxyType(seen), verified=True)
     ordered = [m.name for m in cluster.replicas]

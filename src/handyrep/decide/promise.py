@@ -2,7 +2,8 @@
 
 A list speaks only of commits that were made under it. What was acknowledged before, under another list or by another master, is on the
 replicas that it names only once enough of them have received that far; until then the older lists count as well. Without this rule a
-list that is changed, or a second failover right after the first, would pass for a proof of what it never covered.
+list that is changed, or a second failover right after the first, would pass for a proof of what it never covered. A list that HandyRep
+orders counts from before the order is sent.
 """
 
 import dataclasses
@@ -38,12 +39,38 @@ def remembered(cluster: Cluster, picture: Picture) -> Cluster:
 
 def promises(cluster: Cluster) -> tuple[SyncList | None, ...]:
     """Every list that acknowledged commits may rest on; None for one that cannot be counted on."""
-    return tuple(parse_sync_list(text) for text in (cluster.synchronous_standby_names, *cluster.older_lists))
+    texts = (cluster.synchronous_standby_names, *cluster.older_lists, *cluster.ordered_lists)
+    return tuple(parse_sync_list(text) for text in texts)
+
+
+def may_be_in_force(cluster: Cluster) -> tuple[str, ...]:
+    """Every list that commits of the master may wait for from now on: the one it told last, and those ordered since."""
+    return tuple(dict.fromkeys((cluster.synchronous_standby_names, *cluster.ordered_lists)))
 
 
 def are_readable_from(cluster: Cluster, read: frozenset[str]) -> bool:
     """Whether reading these replicas is enough to see every acknowledged commit."""
     return all(promise is not None and promise.is_readable_from(read) for promise in promises(cluster))
+
+
+def about_to_order(cluster: Cluster, text: str) -> Cluster:
+    """The cluster as it must be on disk before this list is ordered: from then on it may be in force."""
+    return dataclasses.replace(cluster, ordered_lists=tuple(dict.fromkeys((*cluster.ordered_lists, text))))
+
+
+def now_in_force(cluster: Cluster, text: str) -> Cluster:
+    """The cluster once this list was seen to be in force, and no other order can be carried out any more.
+
+    It covers what was acknowledged before only once enough replicas have what the master has at the next look.
+    """
+    older = tuple(dict.fromkeys((*cluster.older_lists, cluster.synchronous_standby_names, *cluster.ordered_lists)))
+    return dataclasses.replace(
+        cluster,
+        synchronous_standby_names=text,
+        older_lists=tuple(one for one in older if one != text),
+        list_since="",
+        ordered_lists=(),
+    )
 
 
 def _follows(seen: Seen) -> bool:
@@ -70,7 +97,12 @@ def _with_list(cluster: Cluster, master: PostgresFacts) -> Cluster:
 
 
 def _is_settled(cluster: Cluster, picture: Picture) -> bool:
-    """Whether enough of the named replicas have, in this master's history, all that stood before the list."""
+    """Whether enough of the named replicas have, in this master's history, all that stood before the list.
+
+    Not while another list may be in force: what is acknowledged under that one is not known to be before anything.
+    """
+    if cluster.ordered_lists:
+        return False
     promise = parse_sync_list(cluster.synchronous_standby_names)
     if promise is None or not cluster.list_since:
         return True

@@ -18,6 +18,16 @@ class SyncList:
     needed: int
     names: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """The synchronous_standby_names that promises this."""
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in self.names)
+        return f"ANY {self.needed} ({quoted})"
+
+    def is_as(self, other: "SyncList | None") -> bool:
+        """Whether the other one promises the same. The order of the names promises nothing."""
+        return other is not None and (self.needed, set(self.names)) == (other.needed, set(other.names))
+
     def is_readable_from(self, read: frozenset[str]) -> bool:
         """Whether reading these replicas is enough to see every acknowledged commit: R + k > N."""
         return len(read & set(self.names)) + self.needed > len(self.names)

@@ -40,6 +40,9 @@ FREEZE = Stage(
 )
 RESCUE = Stage("rescue", "give the best replica the WAL that {old} wrote and never sent", Then.HEED, Then.HEED)
 CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO)
+AGREE = Stage(
+    "agree", "tell {new} which replicas its commits wait for, before anybody can write there", Then.UNDO, Then.WAIT
+)
 CATCH_UP = Stage("catch_up", "wait until {new} has everything that {old} wrote", Then.UNDO, Then.UNDO)
 PROMOTE = Stage("promote", "order {new} to become the master", Then.HEED, Then.HEED)
 CONFIRM = Stage("confirm", "look until {new} takes writes", Then.WAIT, Then.WAIT)
@@ -50,8 +53,23 @@ FOLLOW = Stage("follow", "let {subject} receive from {new}", Then.GO_ON, Then.AG
 REJOIN = Stage("rejoin", "bring {old} back as a replica of {new}", Then.GO_ON, Then.GO_ON)
 EXTRA = Stage("extra", "run the command {subject}", Then.GO_ON, Then.GO_ON)
 
-FAILOVER = (RECHECK, HOLD, FENCE, FREEZE, RESCUE, CHOOSE, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, EXTRA)
-SWITCHOVER = (PREFLIGHT, CHOOSE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, REJOIN, EXTRA)
+FAILOVER = (
+    RECHECK,
+    HOLD,
+    FENCE,
+    FREEZE,
+    RESCUE,
+    CHOOSE,
+    AGREE,
+    PROMOTE,
+    CONFIRM,
+    RECORD,
+    REPOINT,
+    SLOTS,
+    FOLLOW,
+    EXTRA,
+)
+SWITCHOVER = (PREFLIGHT, CHOOSE, AGREE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, REJOIN, EXTRA)  # fmt: skip
 ADOPTION = (CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW)
 PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER, RunKind.ADOPTION: ADOPTION}
 
@@ -78,9 +96,8 @@ def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
         return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()
     if stage is EXTRA:
         return run.extra_commands
-    if stage is REJOIN:
-        return ("",) if run.remaster else ()
-    return ("",)
+    left_out = (stage is AGREE and not run.synchronous) or (stage is REJOIN and not run.remaster)
+    return () if left_out else ("",)
 
 
 def sentence(stage: Stage, subject: str, run: Run) -> str:

@@ -48,6 +48,7 @@ class Cluster:
     strangers. `synchronous_standby_names` is what the present master last said. `timeline` is the highest one that a master of
     ours was on: a replica that is still on a lower one lacks history. `failed_over_at`: when the last failover ended.
     `older_lists`: lists before it that acknowledged commits may rest on still, until enough replicas have received to `list_since`.
+    `ordered_lists`: lists that HandyRep ordered and does not know the end of: each may be in force, now or later.
     `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
@@ -66,6 +67,7 @@ class Cluster:
     failed_over_at: dt.datetime | None = None
     older_lists: tuple[str, ...] = ()
     list_since: str = ""
+    ordered_lists: tuple[str, ...] = ()
     last_seen: LastSeen | None = None
     deposed: tuple[str, ...] = ()
     proxies_behind: bool = False

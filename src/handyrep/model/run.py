@@ -54,6 +54,7 @@ class Run:
     `proxies`: the plugin that can hold clients back while there is no master; '' when none can.
     `suspected_for_s`: how long the old master had been suspected when it began; `verdict`: the number under which the verdict that
     began it is kept. Both 0 where a person began it.
+    `synchronous`: so many replicas shall confirm each commit of the new master; 0: its list is left as it is.
     """
 
     kind: RunKind
@@ -72,6 +73,7 @@ class Run:
     proxies: str = ""
     suspected_for_s: float = 0.0
     verdict: int = 0
+    synchronous: int = 0
     ended: tuple[Ended, ...] = ()
 
     def last(self, step: Step) -> Ended | None:
