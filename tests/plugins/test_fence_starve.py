@@ -26,6 +26,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from tests.plugins import pair
+from tests.plugins.lost import lose
 from tests.plugins.pair import Estate, Node, Plugins, Silent, estate, eventually, own, plugins, programs, until
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
@@ -276,6 +277,32 @@ async def test_a_promise_that_can_be_broken_is(trio: Trio, client: Client, names
     assert (await trio.call("release")).outcome is SUCCESS
 
 
+@pytest.mark.parametrize(
+    ("told", "ordered", "stopped", "outcome"),
+    [
+        (ANY_1, "ANY 2 (r1, r2)", ("r1", "r2"), SUCCESS),
+        ("ANY 1 (r1)", "ANY 1 (r2)", ("r1", "r2"), SUCCESS),
+        ("ANY 2 (r1, r2)", "ANY 1 (r1, r2)", ("r1",), FAIL),
+        ("ANY 1 (r1)", "ANY 1 (r2)", ("r1",), FAIL),
+        (ANY_1, "*", ("r1", "r2"), FAIL),
+    ],
+)
+async def test_while_a_list_is_under_way_neither_may_let_a_commit_end(
+    trio: Trio, told: str, ordered: str, stopped: tuple[str, ...], outcome: Outcome
+) -> None:
+    before = as_now(trio)
+    changed = dataclasses.replace(trio, changes={n.name: {"port": 1} for n in trio.replicas if n.name not in stopped})
+    async with changed.handyrep(told) as called:
+        called.cluster = dataclasses.replace(called.cluster, ordered_lists=(ordered,))
+        done = await fence(called)
+        assert done.outcome is outcome
+        assert ("untouched" in done.extra) is (outcome is FAIL), "what cannot be proven is not begun"
+        if outcome is SUCCESS:
+            assert f"{told!r} or {ordered!r} lets no commit end without" in done.details
+            assert (await fence(called, "release")).outcome is SUCCESS
+    await assert_put_back(trio, before)
+
+
 async def test_only_of_the_recorded_master_the_promise_is_known(trio: Trio) -> None:
     async with trio.handyrep() as called:
         done = await fence(called, master="r1")
@@ -435,20 +462,6 @@ async def test_a_setting_of_the_configuration_file_is_put_back_where_it_was(hous
     assert kept(other.r2).read_text() == ""
     assert (await other.call("release")).outcome is SUCCESS
     await assert_put_back(other, before)
-
-
-def lose(monkeypatch: pytest.MonkeyPatch, server: str, part: str, error: Exception, *, sent: bool = True) -> None:
-    """Of statements with this part the answer of that server is lost."""
-    real = RealDatabases.query
-
-    async def query(self: RealDatabases, to: Server, statement: str, *values: Any, **how: Any) -> Any:
-        lost = to.name == server and part in statement
-        answer = await real(self, to, statement, *values, **how) if sent or not lost else ()
-        if lost:
-            raise error
-        return answer
-
-    monkeypatch.setattr(RealDatabases, "query", query)
 
 
 @pytest.mark.parametrize("sent", [True, False])

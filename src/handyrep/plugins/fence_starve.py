@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from handyrep.decide.quorum import parse_sync_list
+from handyrep.decide.promise import may_be_in_force
+from handyrep.decide.quorum import SyncList, parse_sync_list
 from handyrep.directives import seconds_between
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
@@ -22,18 +23,24 @@ _OWN_END = 0.9
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Promise:
-    """Each commit waits for `needed` of the servers `names`, so without `must_go` of them there is no commit."""
+    """Each commit waits for what one of `lists` says, as `text` has them; which one is not known while one has just been ordered."""
 
     text: str
-    needed: int
-    names: frozenset[str]
+    lists: tuple[SyncList, ...]
 
     @property
-    def must_go(self) -> int:
-        return len(self.names) - self.needed + 1
+    def names(self) -> frozenset[str]:
+        """All that are named."""
+        return frozenset(name for one in self.lists for name in one.names)
+
+    @property
+    def must_go(self) -> str:
+        """How many of whom, for a sentence."""
+        return " and ".join(f"{len(one.names) - one.needed + 1} of {_listed(one.names)}" for one in self.lists)
 
     def is_broken_without(self, gone: Iterable[str]) -> bool:
-        return len(self.names & set(gone)) >= self.must_go
+        """Whether no commit can end, whichever list is in force: N-k+1 of each are gone."""
+        return all(one.is_readable_from(frozenset(gone)) for one in self.lists)
 
 
 class fence_starve(handyrepplugin):
@@ -42,7 +49,8 @@ class fence_starve(handyrepplugin):
     Does: on every enabled replica that answers: keeps primary_conninfo in handyrep.starved, ALTER SYSTEM SET primary_conninfo = '', a
     reload; looks until no receiver is there. Proof: of N replicas named in synchronous_standby_names, k of which must confirm, at
     least N-k+1 said themselves that they receive nothing. Without it all is put back. The list is the one that the recorded master
-    told when it was last looked at: ANY k (…), FIRST k (…) or plain names, all of them servers of HandyRep, no *. release() puts back.
+    told when it was last looked at: ANY k (…), FIRST k (…) or plain names, all of them servers of HandyRep, no *. Where HandyRep has
+    ordered another one and does not know yet that it is in force, N-k+1 of each list are needed. release() puts back.
     What it does not stop: commits that do not wait (synchronous_commit = local or off, which any role may set); a waiting commit that
     is cancelled, or whose master restarts, and is seen there; a list that was changed on the master since; another program that
     receives under a listed name (pg_receivewal, a subscription, a second replica); reads, which grow stale. Clients still reach the
@@ -76,12 +84,10 @@ class fence_starve(handyrepplugin):
         said = await on_each(ready, lambda server: _starving.starve(self, server, end), limit_s=limit_s, acts=True)
         gone = {name: dict(one.extra) for name, one in said.items() if one.outcome is Outcome.SUCCESS}
         if promise.is_broken_without(gone):
-            proof = f"{_listed(promise.names & set(gone))} receive nothing any more, and {promise.text!r} lets no commit end without"
+            proof = f"{_listed(promise.names & set(gone))} receive nothing any more, and {promise.text} lets no commit end without"
             return self.success(f"{proof}{_not_counted(said)}", proof=proof, positions=gone)
         back = await _starving.put_back(self, ready)
-        told = (
-            f"nothing is proven: {promise.must_go} of {_listed(promise.names)} must receive nothing{_not_counted(said)}"
-        )
+        told = f"nothing is proven: {promise.must_go} must receive nothing{_not_counted(said)}"
         if back.outcome is Outcome.SUCCESS:
             return self.fail(f"{told}; all was put back")
         return self.uncertain(f"{told}; not all was put back: {back.details}")
@@ -96,7 +102,7 @@ class fence_starve(handyrepplugin):
         promise, _, why = await self._possible(servername or self.master().name)
         if promise is None:
             return self.fail(why)
-        return self.success(f"{promise.must_go} of {_listed(promise.names)} can be told to receive nothing")
+        return self.success(f"{promise.must_go} can be told to receive nothing")
 
     def _others(self, servername: str) -> tuple[Server, ...]:
         return tuple(s for s in self.cluster.servers if s.enabled and s.is_postgres and s.name != servername)
@@ -121,33 +127,35 @@ class fence_starve(handyrepplugin):
         true = [name for name in ready if names[name] in ("", name.lower())]
         if not promise.is_broken_without(true):
             strangers = "".join(f"; {n} calls itself {names[n]}" for n in ready if n not in true)
-            short = (
-                f"{promise.must_go} of {_listed(promise.names)} would have to stop receiving, and {_listed(true)} can"
-            )
+            short = f"{promise.must_go} would have to stop receiving, and {_listed(true)} can"
             return None, (), f"{short}{_not_counted(said)}{strangers}"
         return promise, tuple(server for server in others if server.name in ready), ""
 
     def _promise(self, servername: str) -> tuple[_Promise | None, str]:
-        master, text = self.cluster.master, self.cluster.synchronous_standby_names
+        master = self.cluster.master
         if master is None or master.name != servername:
             return None, f"{servername} is not the recorded master, so what its commits wait for is not known"
+        texts = may_be_in_force(self.cluster)
+        read = [self._as_servers(text) for text in texts]
+        why = next((one for one in read if isinstance(one, str)), "")
+        if why:
+            return None, why
+        return _Promise(" or ".join(map(repr, texts)), tuple(one for one in read if isinstance(one, SyncList))), ""
+
+    def _as_servers(self, text: str) -> SyncList | str:
+        """The list with the names that HandyRep has for its servers, or why it is none to rest on."""
         promise = parse_sync_list(text)
         if promise is None:
-            return (
-                None,
-                f"the last known synchronous_standby_names of {servername} is {text!r}: no commit must wait for replicas by name",
-            )
+            return f"the last known synchronous_standby_names of the master is {text!r}: no commit must wait for replicas by name"
         names = [
             [s.name for s in self.cluster.servers if s.is_postgres and s.name.lower() == n.lower()]
             for n in promise.names
         ]
-        if any(len(found) != 1 for found in names):
-            strange = [name for name, found in zip(promise.names, names, strict=True) if len(found) != 1]
-            return None, f"{_listed(strange)} in {text!r} is not the name of one server that HandyRep knows"
-        known = frozenset(found[0] for found in names)
-        if len(known) < len(promise.names):
-            return None, f"{text!r} names a server twice"
-        return _Promise(text, promise.needed, known), ""
+        strange = [name for name, found in zip(promise.names, names, strict=True) if len(found) != 1]
+        if strange:
+            return f"{_listed(strange)} in {text!r} is not the name of one server that HandyRep knows"
+        known = tuple(found[0] for found in names)
+        return SyncList(promise.needed, known) if len(set(known)) == len(known) else f"{text!r} names a server twice"
 
     async def _ready(self, server: Server) -> Result:
         """SUCCESS when it can be told to stop receiving; `calls_itself` as far as it says."""
