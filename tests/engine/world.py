@@ -156,6 +156,7 @@ class FakePlugins:
         return success(
             in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=box.receiving,
             synchronous_standby_names=box.synchronous if box.master else "",
+            calls_itself="" if box.master else next(iter(given.values())),
         )  # fmt: skip
 
     def _inspect_write(self, given: Mapping[str, Any]) -> Result:
@@ -201,6 +202,13 @@ class FakePlugins:
     def _promotion_run(self, given: Mapping[str, Any]) -> Result:
         box = self._box(given)
         box.master, box.timeline = True, box.timeline + 1
+        return success()
+
+    def _sync_run(self, given: Mapping[str, Any]) -> Result:
+        box = self._box(given)
+        if not box.up:
+            return fail("silent")
+        box.synchronous = given["names"]
         return success()
 
     def _follow_halt(self, given: Mapping[str, Any]) -> Result:

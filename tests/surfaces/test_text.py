@@ -36,8 +36,9 @@ def _fresh_console() -> Iterator[None]:
                 "servers": {"m1": SERVER},
                 "under_way": "failover 2",
                 "verdict": VERDICT,
+                "synchronous": {"in_force": "ANY 1 (r1)", "wanted": "ANY 1 (r1)", "why": ""},
             },
-            ["all is well", "m1", "failover 2", "F07"],
+            ["all is well", "m1", "failover 2", "F07", "commits wait for ANY 1 (r1)"],
         ),
         (
             "get_server_info",
@@ -51,8 +52,15 @@ def _fresh_console() -> Iterator[None]:
                 "details": "1 of 1",
                 "plugins": [{"result": "FAIL", "plugin": "fence_stop", "kind": "fence", "details": "no"}],
                 "protection": {"level": "P0", "sentence": "P0, nothing", "missing": ["a fence"]},
+                "synchronous": {"in_force": "", "wanted": "ANY 1 (r1)", "why": "not yet"},
             },
-            ["fence_stop", "protection P0, nothing", "missing: a fence"],
+            [
+                "fence_stop",
+                "protection P0, nothing",
+                "missing: a fence",
+                "commits wait for no replica",
+                "wanted: ANY 1 (r1); not yet",
+            ],
         ),
         (
             "what_if",

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.policy import Policy
 from handyrep.decide.protection import protection
+from handyrep.engine.agreeing import Agreeing
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
@@ -46,6 +48,7 @@ class Check:
         self.proxies = Proxies(engine)
         self.upkeep = Upkeep(engine)
         self._slots = KeptForNobody(engine.hands, engine.events)
+        self.agreeing = Agreeing(engine)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -64,7 +67,7 @@ class Check:
             await self._measure(picture)
             left_s = maintenance_left_s(engine)
             if not engine.cluster.frozen and not left_s:
-                self._tend(picture)
+                await self._tend(picture)
             situation = Situation(
                 cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s
             )
@@ -74,8 +77,10 @@ class Check:
             self._suspected_since = began
         return await self._act(await self._situation())
 
-    def _tend(self, picture: Picture) -> None:
-        """What is put right beside the checks while the master is well."""
+    async def _tend(self, picture: Picture) -> None:
+        """What is put right while the master is well: the list of synchronous replicas at once, the rest beside the checks."""
+        if picture.verified and await self.agreeing.tend(picture):
+            self._polls = 0
         self.proxies.tend(picture)
         if picture.verified:
             self.returning.tend(picture)
@@ -236,7 +241,8 @@ async def foreseen(engine: Engine, picture: Picture) -> Choice:
     """The candidate as it looks before any fence. The loss cannot be bounded yet, so it is not judged here."""
     ordered, _ = await engine.hands.select()
     lenient = Policy(max_lost_wal_bytes=2**63)
-    return choose(ordered, engine.cluster, picture, lenient, last_lsn=Lsn(0))
+    choice = choose(ordered, engine.cluster, picture, lenient, last_lsn=Lsn(0))
+    return able_to_agree(choice, engine.cluster, engine.policy)
 
 
 def cooldown_left_s(engine: Engine) -> float:
@@ -271,4 +277,5 @@ def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", rem
         remaster=engine.policy.remaster if remaster is None else remaster,
         was_running=kind is RunKind.SWITCHOVER,
         proxies=engine.hands.configured(Kind.CONNECTION_FAILOVER) if engine.hands.can_hold_clients else "",
+        synchronous=engine.policy.synchronous_required,
     )

@@ -110,7 +110,8 @@ class Engine:
 
     def take(self, picture: Picture) -> Cluster:
         """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
-        self.state.update(assess(self._dated(remembered(self.cluster, picture), picture), picture))
+        known = remembered(self.cluster, picture) if picture.orders == self.state.orders else self.cluster
+        self.state.update(assess(self._dated(known, picture), picture))
         return self.cluster
 
     def _dated(self, cluster: Cluster, picture: Picture) -> Cluster:
@@ -141,5 +142,7 @@ def policy_from(settings: Settings) -> Policy:
         remaster=failover.remaster,
         failover_cooldown_s=failover.failover_cooldown,
         estimate_lost_wal=failover.estimate_lost_wal,
+        synchronous_required=failover.synchronous_required,
+        synchronous_replicas=failover.synchronous_replicas,
         max_lost_wal_bytes=int(failover.max_lost_wal * 1024 * 1024),
     )

@@ -18,6 +18,7 @@ STEPS: dict[str, Doing] = {
     stages.FREEZE.id: before.freeze,
     stages.RESCUE.id: before.rescue,
     stages.CHOOSE.id: before.select,
+    stages.AGREE.id: before.agree,
     stages.CATCH_UP.id: before.catch_up,
     stages.PROMOTE.id: after.promote,
     stages.CONFIRM.id: after.confirm,

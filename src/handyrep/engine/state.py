@@ -3,6 +3,7 @@
 Owns times of statuses. Nothing else may replace the snapshot.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
@@ -18,10 +19,16 @@ from handyrep.ports import Clock, EventSink, StateStore
 
 
 class State:
-    """`cluster` is the present snapshot; `update` replaces it."""
+    """`cluster` is the present snapshot; `update` replaces it.
+
+    `orders` counts the lists of synchronous replicas that were ordered: a look that began before the last of them is too old to say
+    which list is in force. `saved`: whether the disk holds the present snapshot.
+    """
 
     def __init__(self, cluster: Cluster, store: StateStore, events: EventSink, clock: Clock) -> None:
         self.cluster = cluster
+        self.orders = 0
+        self.saved = True
         self._store = store
         self._events = events
         self._clock = clock
@@ -29,12 +36,21 @@ class State:
     def update(self, cluster: Cluster) -> None:
         """Take a new snapshot: date the statuses that changed, tell of them, and save when something durable changed.
 
-        Raises StateError when it could not be saved; the snapshot in memory is the new one all the same.
+        Raises StateError when it could not be saved; the snapshot in memory is the new one all the same. What was not saved then is
+        saved by the next update that can, whether or not that one changes anything.
         """
         before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
         self._tell(before, self.cluster)
         if to_json(before) != to_json(self.cluster):
-            self._store.save(to_json(self.cluster))
+            self._save()
+        elif not self.saved:
+            with contextlib.suppress(StateError):
+                self._save()
+
+    def _save(self) -> None:
+        self.saved = False
+        self._store.save(to_json(self.cluster))
+        self.saved = True
 
     def _dated(self, before: Cluster, after: Cluster) -> Cluster:
         for name, member in after.members.items():
@@ -78,6 +94,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "failed_over_at": cluster.failed_over_at.isoformat() if cluster.failed_over_at else None,
         "older_lists": list(cluster.older_lists),
         "list_since": cluster.list_since,
+        "ordered_lists": list(cluster.ordered_lists),
         "deposed": list(cluster.deposed),
         "proxies_behind": cluster.proxies_behind,
         "maintenance_until": cluster.maintenance_until.isoformat() if cluster.maintenance_until else None,
@@ -113,6 +130,7 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             failed_over_at=_when(content["failed_over_at"]),
             older_lists=tuple(str(text) for text in content.get("older_lists", ())),
             list_since=str(content.get("list_since", "")),
+            ordered_lists=tuple(str(text) for text in content.get("ordered_lists", ())),
             deposed=tuple(str(name) for name in content.get("deposed", ())),
             proxies_behind=content.get("proxies_behind") is True,
             maintenance_until=_when(content.get("maintenance_until")),

@@ -1,6 +1,7 @@
 """what_if: the verdict and the plan for an event that did not happen, by the same rules, looked up now. Changes nothing."""
 
 from handyrep.decide import stages
+from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
@@ -80,6 +81,7 @@ async def _consequences(
     ordered, _ = await engine.hands.select()
     estimated = engine.estimated_end
     choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end, estimated=estimated)
+    choice = able_to_agree(choice, engine.cluster, engine.policy)
     run = new_run(engine, RunKind.FAILOVER, verdict.sentence)
     return {
         "candidate": choice.candidate or "",

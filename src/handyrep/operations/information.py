@@ -4,6 +4,7 @@ import logging
 from typing import Any, Literal
 
 from handyrep.config.show import rows
+from handyrep.decide.agreement import Agreement
 from handyrep.decide.protection import Protection, protection
 from handyrep.engine.check import proofs
 from handyrep.engine.hands import said
@@ -60,6 +61,7 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
         cluster={"name": cluster.name, "epoch": cluster.epoch, "frozen": cluster.frozen, **cluster.status.as_dict()},
         servers={name: shown(member) for name, member in cluster.members.items()},
         protection=_protection(on),
+        synchronous=_synchronous(on.check.agreeing.last),
         under_way=_under_way(on),
         returning=dict(on.check.returning.rungs),
         proxies_behind=on.check.proxies.told if cluster.proxies_behind else "",
@@ -83,6 +85,11 @@ def _protection(on: Running) -> dict[str, Any] | None:
 
 def _told(measured: Protection) -> dict[str, Any]:
     return {"level": measured.level.value, "sentence": measured.sentence, "missing": list(measured.missing)}
+
+
+def _synchronous(now: Agreement | None) -> dict[str, str] | None:
+    """What commits wait for and should wait for; None where that is left alone."""
+    return None if now is None else {"in_force": now.in_force, "wanted": now.wanted, "why": now.why}
 
 
 @operation("Information", changes=False, verify="look fully first")
@@ -158,18 +165,21 @@ async def doctor(on: Running) -> Result:
         result = await on.engine.hands.use(kind, "test", name=name, patience_s=patience_s)
         findings.append({"plugin": name, "kind": kind.value, **result.as_rd(), "details": said(result)})
     engine = on.engine
-    now = protection(engine.cluster, await engine.observer.verify(), await proofs(engine))
-    level = _told(now)
+    picture = await engine.observer.verify()
+    measured = {
+        "protection": _told(protection(engine.cluster, picture, await proofs(engine))),
+        "synchronous": _synchronous(on.check.agreeing.seen(picture)),
+    }
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]
     if ill:
         return fail(
             f"{len(ill)} of {len(findings)} plugins could not do their work: {', '.join(ill)}",
             plugins=findings,
-            protection=level,
+            **measured,
         )
     notes = "; ".join(one for finding in findings for one in sentences(finding.get("warnings")))
     return success(
         f"all {len(findings)} configured plugins could do their work{f'; note: {notes}' if notes else ''}",
         plugins=findings,
-        protection=level,
+        **measured,
     )

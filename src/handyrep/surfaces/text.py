@@ -48,6 +48,7 @@ def show(name: str, rd: RD) -> None:
         for plugin in rd["plugins"]:
             _say(f"{plugin['result']:8} {plugin['plugin']} ({plugin['kind']}): {plugin['details']}")
         _protection(rd.get("protection"))
+        _synchronous(rd.get("synchronous"))
     if "cluster" not in rd and rd.get("details"):
         _say(f"{rd['result']}: {rd['details']}")
 
@@ -60,6 +61,7 @@ def _cluster(rd: RD) -> None:
     console().print(line)
     _servers(rd["servers"])
     _protection(rd.get("protection"))
+    _synchronous(rd.get("synchronous"))
     for name, rung in rd.get("returning", {}).items():
         _say(f"{name} {rung}")
     if rd.get("proxies_behind"):
@@ -76,6 +78,14 @@ def _protection(measured: dict[str, Any] | None) -> None:
     _say(f"protection {measured['sentence']}")
     for missing in measured["missing"]:
         _say(f"  missing: {missing}")
+
+
+def _synchronous(lists: dict[str, str] | None) -> None:
+    if lists is None:
+        return
+    _say(f"commits wait for {lists['in_force'] or 'no replica'}")
+    if lists["why"]:
+        _say(f"  wanted: {lists['wanted'] or 'another list'}; {lists['why']}")
 
 
 def _servers(servers: dict[str, Any]) -> None:

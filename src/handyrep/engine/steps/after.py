@@ -68,6 +68,7 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
         older_lists=(UNDER_NO_LIST,),
+        ordered_lists=(),
         last_seen=None,
         list_since=str(told.get("lsn", "")),
     )

@@ -1,9 +1,10 @@
-"""The steps before a promote: the last look, the fence, the receivers, the rescue of WAL, the choice. All of them can be taken back."""
+"""The steps before a promote: the last look, the fence, the receivers, the rescue of WAL, the choice, its list. All of them can be taken back."""
 
 import asyncio
 import dataclasses
 
 from handyrep.decide import stages
+from handyrep.decide.agreement import list_of_next_master
 from handyrep.decide.assess import assess
 from handyrep.decide.candidates import choose
 from handyrep.decide.estimate import estimated_end
@@ -184,6 +185,15 @@ def _last_lsn(run: Run) -> Lsn | None:
         return Lsn.parse(run.last_lsn)
     except ValueError:
         return None
+
+
+async def agree(on: Scene, run: Run, _: str) -> Result:
+    """Give the candidate the list of those that its commits will wait for. While it is a replica the list does nothing."""
+    policy = dataclasses.replace(on.policy, synchronous_required=run.synchronous)
+    names, why = list_of_next_master(on.cluster, run.new_master, policy)
+    if names is None:
+        return fail(f"{run.new_master} can have no list of synchronous replicas: {why}")
+    return await on.hands.use(Kind.SYNC, server=on.server(run.new_master), names=names.text)
 
 
 async def catch_up(on: Scene, run: Run, _: str) -> Result:
