@@ -8,6 +8,8 @@ import datetime as dt
 import enum
 from random import Random
 
+from handyrep.decide.quorum import parse_sync_list
+
 ROW_BYTES = 1024 * 1024
 FIRST_BYTE = 16 * ROW_BYTES
 DEAD_RECEIVER_S = 6.0
@@ -106,6 +108,14 @@ class Ordered:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Agreed:
+    """A list of synchronous replicas that HandyRep ordered is in force."""
+
+    name: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Begun:
     """HandyRep wrote down that a failover or switchover begins, and by which rule ('' when a person asked for it)."""
 
@@ -121,7 +131,7 @@ class Saved:
     text: str
 
 
-Event = Acknowledged | Promoted | Started | Ordered | Begun | Saved
+Event = Acknowledged | Promoted | Started | Ordered | Agreed | Begun | Saved
 
 
 class World:
@@ -199,6 +209,8 @@ class World:
         if not box.host:
             return
         self.tell(f"the late order to {what} {name} is carried out now")
+        if what.startswith("ANY"):
+            self.agree(name, what)
         if what == "promote":
             self.promote(name)
         if what == "start":
@@ -256,6 +268,20 @@ class World:
         )
         return True
 
+    def agree(self, name: str, text: str) -> bool:
+        """Its commits wait for this list from now on, if it runs."""
+        box, promise = self.boxes[name], parse_sync_list(text)
+        if box.runs not in (Runs.RUNNING, Runs.HUNG) or promise is None:
+            return False
+        box.needed, box.named = promise.needed, promise.names
+        self.happened.append(Agreed(name, text))
+        self._acknowledge(box)
+        return True
+
+    def forget_orders(self, name: str) -> None:
+        """The sessions that carried lists to this server are gone."""
+        self.later = [one for one in self.later if one[2] != name or not one[1].startswith("ANY")]
+
     def start(self, name: str) -> bool:
         """PostgreSQL starts, unless something forbids it; standby.signal says in which way."""
         box = self.boxes[name]
@@ -264,6 +290,7 @@ class World:
         if box.broken:
             box.runs = self.rng.choice((Runs.STOPPED, Runs.STARTING))
             return False
+        self.forget_orders(name)
         box.runs, box.in_recovery = Runs.RUNNING, box.signal
         self.happened.append(Started(name, not box.signal))
         self.tell(f"{name} starts {'in recovery' if box.signal else 'as a master'}")

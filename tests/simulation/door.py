@@ -94,7 +94,7 @@ class Door:
         if trouble is Trouble.ONLY_SAID and key in ("promotion_run", "follow_run", "restart_run"):
             return success("said, and not done")
         if trouble is Trouble.LATE and acts:
-            self._later(key, about)
+            self._later(key, about, given)
         if trouble in (Trouble.NOT_DONE, Trouble.LATE):
             return no_answer
         result: Result = self._doing[key](given) if key in self._doing else success()
@@ -104,10 +104,10 @@ class Door:
             return no_answer
         return success("it is surely off") if trouble is Trouble.ONLY_SAID and key == "fence_run" else result
 
-    def _later(self, key: str, about: str) -> None:
+    def _later(self, key: str, about: str, given: Given) -> None:
         if key in self.weather.can_be_late:
             at_s = self.world.now_s + self.world.rng.uniform(0.1, 8)
-            self.world.later.append((at_s, self.weather.can_be_late[key], about))
+            self.world.later.append((at_s, given.get("names", self.weather.can_be_late[key]), about))
 
     def _box(self, given: Given) -> Box:
         return self.world.boxes[str(next(iter(given.values())))]
@@ -137,7 +137,7 @@ class Door:
         return success(
             in_recovery=box.in_recovery, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=box.lsn,
             receiving=receiving, message_age_s=age_s if receiving else None, replay_paused=box.paused,
-            synchronous_standby_names=box.sync,
+            synchronous_standby_names=box.sync, calls_itself=box.name if box.in_recovery else "",
         )  # fmt: skip
 
     def _is_cut_off(self, box: Box) -> bool:
@@ -213,6 +213,14 @@ class Door:
         if box.fenced:
             box.fenced, box.signal = False, False
         return success()
+
+    def _do_sync_run(self, given: Given) -> Result:
+        """An order that nobody heard of is carried by a session, and a later order ends that first."""
+        box = self._box(given)
+        if not self._reaches(box) or box.runs is not Runs.RUNNING:
+            return SILENT
+        self.world.forget_orders(box.name)
+        return success() if self.world.agree(box.name, given["names"]) else SILENT
 
     def _do_follow_run(self, given: Given) -> Result:
         box = self._box(given)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handyrep.decide import progress
+from handyrep.decide.promise import are_readable_from
 from handyrep.engine.journal import Journal
 from handyrep.engine.state import from_json, to_json
 from handyrep.model.answer import Outcome
+from handyrep.model.cluster import Cluster
 from handyrep.model.run import Ended, Run
 from handyrep.plugin_api.contract import KINDS, Kind
-from tests.simulation.cluster import Acknowledged, Begun, Event, Ordered, Promoted, Saved, Started, World
+from tests.simulation.cluster import Acknowledged, Agreed, Begun, Event, Ordered, Promoted, Saved, Started, World
 from tests.simulation.disk import Disk
 from tests.simulation.door import Answered
 
@@ -22,10 +24,11 @@ from tests.simulation.door import Answered
 class Known:
     """What the invariants remember: the world, HandyRep's disk, and what was seen so far."""
 
-    def __init__(self, world: World, disk: Disk, allowed_rows: int) -> None:
+    def __init__(self, world: World, disk: Disk, allowed_rows: int, required: int = 0) -> None:
         self.world = world
         self.disk = disk
         self.allowed_rows = allowed_rows
+        self.required = required
         self.answers: Sequence[Answered] = ()
         self.owner_of_timeline = {1: world.master_at_first}
         self.highest_timeline = 1
@@ -33,12 +36,21 @@ class Known:
         self.promoted_in: dict[int, str] = {}
         self.deposed: dict[str, int] = {}
         self.last_epoch = 0
+        self.newest: Acknowledged | None = None
+        self._text, self._recorded = "", Cluster()
 
     def open_epoch(self) -> int:
         """The epoch of the run that is open in the journal; 0 without one."""
         opened = [r["epoch"] for r in self.disk.records if r["what"] == "open"]
         closed = [r["epoch"] for r in self.disk.records if r["what"] == "close"]
         return next((epoch for epoch in opened if epoch not in closed), 0)
+
+    @property
+    def recorded(self) -> Cluster:
+        """What HandyRep would know if it were started now; of nothing before it has saved anything."""
+        if self.disk.state != self._text:
+            self._text, self._recorded = self.disk.state, from_json(json.loads(self.disk.state))
+        return self._recorded
 
     def records(self, epoch: int, what: str, stage: str) -> list[Mapping[str, Any]]:
         """What the journal of this epoch holds of a stage."""
@@ -134,6 +146,34 @@ def i10_routes_lead_to_a_master(known: Known, event: Event) -> str:
         return "" if is_master else f"I10: routes to {_name(event)}, not seen to be a master"
     seen = known.records(known.open_epoch(), "ended", "confirm")
     return "" if any(r["outcome"] == "SUCCESS" for r in seen) else f"I10: routes to {_name(event)}, not seen to write"
+
+
+def i11_what_is_ordered_is_written_down(known: Known, event: Event) -> str:
+    """I11: the record holds every list that the master was given, before it is in force."""
+    cluster = known.recorded
+    if not isinstance(event, Agreed) or cluster.master is None or cluster.master.name != event.name:
+        return ""
+    lists = (cluster.synchronous_standby_names, *cluster.older_lists, *cluster.ordered_lists)
+    return "" if event.text in lists else f"I11: {event.name} was given {event.text}, and the record holds {lists}"
+
+
+def i11_who_is_enough_to_read_has_every_commit(known: Known, event: Event) -> str:
+    """I11: R + k > N by the record means that one of the R has the newest acknowledged row, at each moment of a change of lists."""
+    if isinstance(event, Acknowledged):
+        known.newest = event
+    newest, cluster = known.newest, known.recorded
+    if newest is None or cluster.master is None or cluster.master.name != newest.by:
+        return ""
+    lacking = frozenset(n for n, box in known.world.boxes.items() if n != newest.by and newest.row not in box.wal)
+    if not are_readable_from(cluster, lacking):
+        return ""
+    return f"I11: reading {sorted(lacking)} would be enough by the record, and none of them has row {newest.row}"
+
+
+def i11_a_new_master_waits_from_its_first_commit_on(known: Known, event: Event) -> str:
+    """I11: whoever is promoted has its list by then."""
+    waits_for = known.world.boxes[event.name].needed if isinstance(event, Promoted) else known.required
+    return "" if waits_for >= known.required else f"I11: a promoted master waits for {waits_for} of {known.required}"
 
 
 def i15_unknown_changes_nothing(known: Known, event: Event) -> str:
@@ -239,3 +279,7 @@ ON_EVENT = (
     i5_promote_needs_proof_and_choice, i7_epochs_grow, i10_routes_lead_to_a_master, i15_unknown_changes_nothing, i16_state_is_whole,
     old_master_is_never_started, only_known_orders,
 )  # fmt: skip
+ON_EVENT_WITH_LISTS = (
+    i11_what_is_ordered_is_written_down, i11_who_is_enough_to_read_has_every_commit, i11_a_new_master_waits_from_its_first_commit_on,
+)  # fmt: skip
+"""In worlds where HandyRep keeps the list."""

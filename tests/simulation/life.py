@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, ClassVar, cast
 
@@ -19,7 +19,7 @@ from handyrep.operations.declare import Running
 from handyrep.plugin_api.caller import Caller
 from tests.factories import make_cluster, make_server, make_settings
 from tests.simulation import invariants, people
-from tests.simulation.cluster import World
+from tests.simulation.cluster import Event, World
 from tests.simulation.disk import Clock, Disk, Events, Log, Store
 from tests.simulation.door import Door
 from tests.simulation.faults import FAULTS, FAULTS_OF_A_MASTER, all_is_well
@@ -27,6 +27,8 @@ from tests.simulation.loop import never_waiting
 from tests.simulation.weather import Killed, Weather
 
 CHAPTERS = 3
+LISTS_EVERY = 3
+"""In so many of the strict worlds HandyRep keeps the list itself, and only the first master has one from the beginning."""
 PREFIXES_EVERY = 8
 """Every so many lives the run is gone on with from every prefix of its journal: that takes as long as the life."""
 
@@ -44,6 +46,8 @@ class Ending:
 class Life:
     """HandyRep and its cluster from the first day to the last."""
 
+    held: tuple[Callable[[invariants.Known, Event], str], ...] = invariants.ON_EVENT
+
     door_type: ClassVar[type[Door]] = Door
 
     def __init__(self, seed: int) -> None:
@@ -52,11 +56,14 @@ class Life:
         names = ("m1", "r1", "r2", "r3", "r4")[: self.rng.choice((2, 3, 3, 3, 4, 5))]
         self.strict = self.rng.random() < 0.5
         self.world = World(self.rng, names, strict=self.strict, mixed=not self.strict and self.rng.random() < 0.5)
+        self.keeps_list = self.strict and seed % LISTS_EVERY == 0
         self.disk = Disk()
         self.weather = Weather(self.world, self.rng, self._fault)
         self.settings = self._settings(names)
+        if self.keeps_list:
+            self.held = (*self.held, *invariants.ON_EVENT_WITH_LISTS)
         rows = 0 if self.strict else int(self.settings.failover.max_lost_wal)
-        self.known = invariants.Known(self.world, self.disk, rows)
+        self.known = invariants.Known(self.world, self.disk, rows, self.settings.failover.synchronous_required)
         self.violation = ""
         self.boot()
 
@@ -71,8 +78,22 @@ class Life:
                 "auto_failover": True, "fence_methods": fences, "start_timeout": 2.0, "max_lost_wal": pick((0.0, 2.0, 16.0)),
                 "restart_master": pick((True, False)), "remaster": pick((True, True, False)), "failover_cooldown": pick((0.0, 5.0, 60.0)),
                 "connection_failover_method": "multi_pgbouncer", "rescue_method": pick(("rescue_wal", "")),
+                "synchronous_required": self._required() if self.keeps_list else 0,
             },
         )  # fmt: skip
+
+    def _required(self) -> int:
+        """How many must confirm. What the replicas themselves would promise as masters is not to be relied upon."""
+        for name, box in self.world.boxes.items():
+            if name != self.world.master_at_first:
+                box.needed, box.named = 0, ()
+        return self.rng.choice((1, 1, 1, min(2, len(self.world.boxes) - 1)))
+
+    def _somebody(self) -> Awaitable[Result] | None:
+        if self.rng.random() >= 0.25:
+            return None
+        changes_members = self.keeps_list and self.rng.random() < 0.5
+        return (people.registrar if changes_members else people.somebody)(self.rng, self.on)
 
     def boot(self) -> None:
         """HandyRep starts from what is on its disk."""
@@ -96,7 +117,7 @@ class Life:
             for holds in invariants.ALWAYS:
                 self._hold(holds(self.known))
         for event in self.world.happened:
-            for holds_for in invariants.ON_EVENT:
+            for holds_for in self.held:
                 self._hold(holds_for(self.known, event))
         self.world.happened.clear()
 
@@ -137,7 +158,7 @@ class Life:
         if self.rng.random() < 0.9:
             self.rng.choice(FAULTS_OF_A_MASTER)(self.world, self.weather)
         for _ in range(self.rng.randint(2, 6)):
-            await self._cycle(people.somebody(self.rng, self.on) if self.rng.random() < 0.25 else None)
+            await self._cycle(self._somebody())
             if self.violation:
                 return
 

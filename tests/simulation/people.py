@@ -11,6 +11,7 @@ from handyrep.model.result import Result
 from handyrep.operations.actions import remaster
 from handyrep.operations.declare import Running
 from handyrep.operations.mastership import answer, manual_failover
+from handyrep.operations.servers import disable, enable
 from tests.simulation.cluster import Box, Runs, World
 
 
@@ -32,6 +33,12 @@ def somebody(rng: Random, on: Running) -> Awaitable[Result]:
     if wanted is not None and rng.random() < 0.4:
         return remaster(on, wanted)
     return manual_failover(on, wanted)
+
+
+def registrar(rng: Random, on: Running) -> Awaitable[Result]:
+    """A person who takes a replica out of the cluster, or lets one in again."""
+    member = rng.choice(list(on.engine.cluster.members.values()))
+    return disable(on, member.name) if member.server.enabled else enable(on, member.name)
 
 
 def tidy_up(world: World, engine: Engine, deposed: Collection[str]) -> None:

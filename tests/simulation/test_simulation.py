@@ -9,7 +9,7 @@ import pytest
 
 from handyrep.decide import candidates, failover, promise, stages
 from handyrep.decide.policy import Policy
-from handyrep.engine import check, engine, execute
+from handyrep.engine import agreeing, check, engine, execute
 from handyrep.engine.check import Check
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.journal import Journal
@@ -22,7 +22,7 @@ from handyrep.model.result import Result, success
 from handyrep.model.run import Run, RunKind
 from handyrep.plugin_api.contract import Kind
 from tests.simulation import simulate
-from tests.simulation.life import run_seed
+from tests.simulation.life import LISTS_EVERY, run_seed
 
 FAILOVERS = 2000
 LIVES = 2500
@@ -141,8 +141,26 @@ def nobody_sees_that_a_run_stands_open(patch: Patch) -> None:
     patch.setattr(Conductor, "begin", begin)
 
 
-def first_violation() -> str:
-    return next((ending.violation for ending in map(run_seed, range(LIVES)) if ending.violation), "")
+def the_record_shrinks_first(patch: Patch) -> None:
+    """The new list counts alone from when it is ordered: the side that reads shrinks before the side that acknowledges does."""
+
+    def alone(cluster: Cluster, text: str) -> Cluster:
+        return dataclasses.replace(cluster, synchronous_standby_names=text, older_lists=(), ordered_lists=())
+
+    patch.setattr(agreeing, "about_to_order", alone)
+    patch.setattr(agreeing, "now_in_force", alone)
+
+
+def lists_are_not_written_down(patch: Patch) -> None:
+    patch.setattr(agreeing, "about_to_order", lambda cluster, _: cluster)
+
+
+def a_new_master_has_no_list(patch: Patch) -> None:
+    patch.setitem(stages.PLANS, RunKind.FAILOVER, plan_without(stages.AGREE))
+
+
+def first_violation(seeds: range) -> str:
+    return next((ending.violation for ending in map(run_seed, seeds) if ending.violation), "")
 
 
 @pytest.mark.parametrize(
@@ -166,4 +184,19 @@ def test_a_fault_in_handyrep_is_found(
     put_in: Callable[[Patch], None], found_by: tuple[str, ...], monkeypatch: Patch
 ) -> None:
     put_in(monkeypatch)
-    assert first_violation().startswith(found_by)
+    assert first_violation(range(LIVES)).startswith(found_by)
+
+
+@pytest.mark.parametrize(
+    ("put_in", "found_by"),
+    [
+        (the_record_shrinks_first, ("I11", "I3")),
+        (lists_are_not_written_down, ("I11",)),
+        (a_new_master_has_no_list, ("I11",)),
+    ],
+)
+def test_a_fault_in_keeping_the_list_is_found(
+    put_in: Callable[[Patch], None], found_by: tuple[str, ...], monkeypatch: Patch
+) -> None:
+    put_in(monkeypatch)
+    assert first_violation(range(0, LIVES, LISTS_EVERY)).startswith(found_by)

@@ -26,7 +26,12 @@ class Trouble(enum.Enum):
 class Weather:
     """`roughness` 0 is a calm sky: every call does what it says and HandyRep lives."""
 
-    can_be_late: ClassVar = {"promotion_run": "promote", "restart_run": "start", "fence_run": "stop"}
+    can_be_late: ClassVar = {
+        "promotion_run": "promote",
+        "restart_run": "start",
+        "fence_run": "stop",
+        "sync_run": "agree",
+    }
 
     def __init__(self, world: World, rng: Random, fault: Callable[[], None]) -> None:
         self._world = world
