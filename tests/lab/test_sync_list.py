@@ -63,5 +63,7 @@ async def test_it_follows_the_members_of_the_cluster_and_a_new_master_has_it_bef
             await asyncio.to_thread(writer.wait_for, 50)
         assert writer.lost(new) == set()
         assert SyncList(1, (old, other, late)).is_as(in_force(cluster, new))
+        looked = handyrep.on.check.agreeing
+        await handyrep.until(lambda: looked.last is not None and not looked.last.order, "nothing more to order")
         told = (await handyrep.call("get_status"))["synchronous"]
         assert (told["in_force"], told["why"]) == (told["wanted"], "")
