@@ -92,7 +92,7 @@ async def test_a_replica_that_streams(m1: Node, r1: Node) -> None:
     assert 0 <= age < 40
 
 
-async def test_a_replica_whose_replay_is_paused_has_received_more_than_it_shows(m1: Node, r1: Node) -> None:
+async def test_c2_a_replica_whose_replay_is_paused_has_received_more_than_it_shows(m1: Node, r1: Node) -> None:
     r1.sql("select pg_wal_replay_pause()")
     await eventually(lambda: r1.value("pg_get_wal_replay_pause_state()") == "paused")
     try:
@@ -171,7 +171,7 @@ async def test_a_promoted_replica_tells_its_new_timeline_at_once(house: Estate) 
     assert seen.extra["upstream"] == f"127.0.0.1:{master.port}"
 
 
-async def test_one_that_is_starting_up_is_alive_and_tells_nothing(house: Estate) -> None:
+async def test_a7_one_that_is_starting_up_is_alive_and_tells_nothing(house: Estate) -> None:
     master = house.master("m5")
     replica = house.replica("r5", master)
     replica.stop()

@@ -43,9 +43,10 @@ _NEWEST_WAL = """
 select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0) as timeline from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'
 """
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
+# It finds room in a WAL file that is there already, though: the snapshot is a small file of this transaction's in the data directory.
 _WRITE = """
-with local as (select set_config('synchronous_commit', 'local', true) as how)
-select pg_logical_emit_message(true, 'handyrep', how)::text as at from local
+with local as (select set_config('synchronous_commit', 'local', true) as how), file as (select pg_export_snapshot() as written)
+select pg_logical_emit_message(true, 'handyrep', how)::text as at from local, file where written <> ''
 """
 
 
@@ -58,7 +59,8 @@ _TIMED_OUT = 124
 class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
-    Does: run() a SELECT, or two; write() one message in the WAL; host() test_ssh_command; sees() pg_isready on the server's host.
+    Does: run() a SELECT, or two; write() one message in the WAL and, until it is committed, a small file in the data directory;
+    host() test_ssh_command; sees() pg_isready on the server's host.
     Touches on the server: reads system views; write() adds some bytes to the WAL.
     Needs: a login for handyrep_user with pg_monitor or superuser: to others a replica looks as if it received nothing; SSH for
     host() and sees().
