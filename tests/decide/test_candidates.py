@@ -17,13 +17,16 @@ from tests.factories import make_cluster, make_server
 POLICY = Policy(max_lost_wal_bytes=1000)
 
 
-def facts(position: int, timeline: int = 1, *, identifier: str = "1", in_recovery: bool = True) -> PostgresFacts:
+def facts(
+    position: int, timeline: int = 1, *, identifier: str = "1", in_recovery: bool = True, paused: bool = False
+) -> PostgresFacts:
     return PostgresFacts(
         in_recovery=in_recovery,
         system_identifier=identifier,
         timeline=timeline,
         version_num=150000,
         received_lsn=Lsn(position),
+        replay_paused=paused,
     )
 
 
@@ -40,7 +43,7 @@ def test_the_first_of_the_order_is_taken_when_all_are_equal() -> None:
     assert (choice.candidate, choice.lost_bytes, choice.excluded) == ("r2", 0, ())
 
 
-def test_one_that_is_behind_is_taken_out_whatever_its_priority() -> None:
+def test_c1_one_that_is_behind_is_taken_out_whatever_its_priority() -> None:
     choice = choose(["r1", "r2"], cluster(), picture(r1=facts(499), r2=facts(500)), POLICY, last_lsn=Lsn(500))
     assert choice.candidate == "r2"
     assert [(e.name, e.reason) for e in choice.excluded] == [("r1", "it is 1 bytes behind the most advanced replica")]
@@ -58,14 +61,14 @@ def test_a_newer_timeline_beats_a_larger_position() -> None:
     assert "it is on timeline 1, another replica on 2" in choice.excluded[0].reason
 
 
-def test_one_that_never_followed_the_present_master_is_taken_out_though_it_is_ahead() -> None:
+def test_c8_one_that_never_followed_the_present_master_is_taken_out_though_it_is_ahead() -> None:
     known = make_cluster(system_identifier="1", timeline=2)
     choice = choose(["r1"], known, picture(r1=facts(900, 1)), POLICY, last_lsn=Lsn(500))
     assert choice.candidate is None
     assert choice.excluded[0].reason == "it is on timeline 1, the master was on 2"
 
 
-def test_strangers_masters_and_the_unseen_are_taken_out() -> None:
+def test_c10_strangers_masters_and_the_unseen_are_taken_out() -> None:
     servers = [make_server("m1", "master"), *(make_server(name) for name in ("r1", "r2", "r3", "r4"))]
     known = make_cluster(*servers, make_server("off", enabled=False), system_identifier="1")
     seen = picture(r1=facts(500, identifier="2"), r2=facts(500, in_recovery=False), r3=None, r4=facts(500))
@@ -119,14 +122,25 @@ def test_a_synchronous_candidate_of_a_switchover_may_be_behind_while_the_master_
     assert choice.candidate == "r1"
 
 
-def test_one_read_replica_of_two_is_not_enough() -> None:
+def test_c4_one_read_replica_of_two_is_not_enough() -> None:
     choice = choose(["r1"], cluster("ANY 1 (r1, r2)"), picture(r1=facts(500), r2=None), POLICY, last_lsn=None)
     assert choice.candidate is None
 
 
-def test_nobody_is_left() -> None:
+def test_c5_nobody_is_left() -> None:
     assert choose([], cluster(), picture(), POLICY, last_lsn=Lsn(0)).candidate is None
     assert choose(["r1"], cluster(), picture(r1=None, r2=None), POLICY, last_lsn=Lsn(0)).candidate is None
+
+
+def test_c2_c14_one_whose_replay_is_paused_is_taken_only_where_no_other_is_fit() -> None:
+    seen = picture(r1=facts(500, paused=True), r2=facts(500))
+    choice = choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500))
+    assert choice.candidate == "r2"
+    assert [(e.name, e.reason) for e in choice.excluded] == [("r1", "its replay is paused, and that of r2 is not")]
+    seen = picture(r1=facts(500, paused=True), r2=facts(400))
+    assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500)).candidate == "r1"
+    seen = picture(r1=facts(500, paused=True), r2=facts(500))
+    assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r1").candidate == "r1"
 
 
 def test_a_named_one_is_taken_or_none() -> None:

@@ -50,6 +50,8 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     fit = [name for name in considered if not reasons[name]]
     if not fit:
         return Choice(None, excluded)
+    fit, paused = _at_once(fit, facts)
+    excluded += paused
     promise = parse_sync_list(cluster.synchronous_standby_names)
     allowed_bytes = policy.max_lost_wal_bytes if promise is None else slack_bytes
     ours = {name: seen for name, seen in facts.items() if seen is not None and _is_ours(seen, cluster)}
@@ -99,6 +101,16 @@ def _behind(facts: PostgresFacts, best: PostgresFacts, slack_bytes: int) -> str:
         return f"it is on timeline {facts.timeline}, another replica on {best.timeline}"
     behind_bytes = best.received_lsn - facts.received_lsn
     return f"it is {behind_bytes} bytes behind the most advanced replica" if behind_bytes > slack_bytes else ""
+
+
+def _at_once(fit: list[str], facts: Mapping[str, PostgresFacts | None]) -> tuple[list[str], tuple[Excluded, ...]]:
+    """Those that replay, if there are any, and why not the others: replay may have stopped for a reason that ends the server at a promote."""
+    paused = {name for name, seen in facts.items() if seen is not None and seen.replay_paused}
+    ready = [name for name in fit if name not in paused]
+    if not ready:
+        return fit, ()
+    reason = f"its replay is paused, and that of {ready[0]} is not"
+    return ready, tuple(Excluded(name, reason) for name in fit if name in paused)
 
 
 def _with_data_proof(
