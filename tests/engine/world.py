@@ -32,6 +32,7 @@ class Box:
     follows: str = "m1"
     synchronous: str = "ANY 1 (r1, r2)"
     receiving: bool = False
+    system_identifier: str = "1"
 
 
 class VirtualTime:
@@ -154,7 +155,7 @@ class FakePlugins:
             return fail("silent")
         lsn = f"0/{box.position:X}"
         return success(
-            in_recovery=not box.master, system_identifier="1", timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=box.receiving,
+            in_recovery=not box.master, system_identifier=box.system_identifier, timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=box.receiving,
             synchronous_standby_names=box.synchronous if box.master else "",
             calls_itself="" if box.master else next(iter(given.values())),
         )  # fmt: skip

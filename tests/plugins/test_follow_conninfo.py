@@ -1,6 +1,7 @@
 """follow_conninfo: a real replica goes over to another master without a restart, and no name or password can say more than itself."""
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -269,6 +270,15 @@ async def test_a_master_is_left_alone(m1: Node, r1: Node) -> None:
     assert (m1.data / "postgresql.auto.conf").read_text() == before
 
 
+async def test_c10_one_of_another_cluster_is_left_alone(m1: Node, r1: Node) -> None:
+    before = (r1.data / "postgresql.auto.conf").read_text()
+    async with plugins(r1.server("replica"), m1.server("master")) as called:
+        called.cluster = dataclasses.replace(called.cluster, system_identifier="1")
+        told = await called.call(Kind.FOLLOW, NAME, servername="r1", newmaster="m1")
+    assert (told.outcome, "another cluster" in told.details) == (FAIL, True)
+    assert (r1.data / "postgresql.auto.conf").read_text() == before
+
+
 async def test_one_that_does_not_run_was_sent_nothing(m1: Node) -> None:
     told = await follow(Node("r9", m1.folder, free_port()), m1)
     assert told.outcome is FAIL
@@ -301,7 +311,7 @@ async def test_after_an_order_without_an_answer_it_is_uncertain(lost: str, how: 
         if lost in statement:
             await asyncio.sleep(deadline_s if how == "hangs" else 0)
             raise NoAnswerError("the line is dead", server=server.name)
-        return ({"in_recovery": True, "slot": ""},)
+        return ({"in_recovery": True, "identifier": "1", "slot": ""},)
 
     world = FakeWorld(refusing().on_command, query).world(make_settings())
     arguments = {"servername": "r1", "newmaster": "m1"}

@@ -105,7 +105,8 @@ def _seen(words: str) -> Seen:
     if answers.get("up") is Answer.YES:
         answers["alive"] = Answer.YES
     lsn = next((word.removeprefix("lsn=") for word in words.split() if word.startswith("lsn=")), "")
-    return Seen(**answers, facts=_facts(words.split(), lsn) if lsn else None)
+    stranger = STRANGER if "stranger" in words and not lsn else ""
+    return Seen(**answers, facts=_facts(words.split(), lsn) if lsn else None, stranger=stranger)
 
 
 def _facts(words: list[str], lsn: str) -> PostgresFacts:

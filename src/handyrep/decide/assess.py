@@ -34,7 +34,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """`health` None keeps the status as it was; `sentence` may use {lag}, {limit} and {notes}."""
+    """`health` None keeps the status as it was; `sentence` may use {lag}, {limit}, {notes} and {stranger}."""
 
     id: str
     when: Callable[[Case], bool]
@@ -64,7 +64,15 @@ _REACHABLE = (
         Health.DOWN,
         "verified down: its host answers and says that PostgreSQL does not run{notes}",
     ),
+    # It was looked at in full before, and no answer is what it was found by then.
+    Row("S05", lambda c: _not_up(c) and not c.verified and c.member.status.health is Health.DOWN, None, ""),
     Row("S03", _not_up, Health.UNAVAILABLE, "no answer, so its state is not known{notes}"),
+    Row(
+        "S04",
+        lambda c: bool(c.seen.stranger),
+        Health.DOWN,
+        "a PostgreSQL of another cluster answers in its place (system identifier {stranger}), and is left alone",
+    ),
 )
 _POLLED = (
     Row(
@@ -174,7 +182,9 @@ def assess_server(member: Member, seen: Seen, *, verified: bool) -> tuple[str, S
     row = next(row for row in rows if row.when(case))
     if row.health is None:
         return row.id, dataclasses.replace(_as_it_was(member) if row.stale else member.status, stale=row.stale)
-    sentence = row.sentence.format(lag=case.lag, limit=member.server.lag_limit, notes=case.notes)
+    sentence = row.sentence.format(
+        lag=case.lag, limit=member.server.lag_limit, notes=case.notes, stranger=seen.stranger
+    )
     return row.id, Status(row.health, sentence, None)
 
 

@@ -219,10 +219,10 @@ class Check:
 
 
 def _doubtful(picture: Picture, master: str) -> bool:
-    """Whether the master accepts connections, and a rule may have something to say all the same."""
+    """Whether connections are accepted in the master's place, and a rule may have something to say all the same."""
     writable = [n for n, seen in picture.seen.items() if seen.facts is not None and not seen.facts.in_recovery]
     facts = picture.of(master).facts
-    return len(writable) > 1 or (facts is not None and facts.in_recovery)
+    return len(writable) > 1 or bool(picture.of(master).stranger) or (facts is not None and facts.in_recovery)
 
 
 async def proofs(engine: Engine) -> tuple[Proof, ...]:

@@ -54,13 +54,17 @@ class Observer:
         return dataclasses.replace(picture, seen=MappingProxyType(seen))
 
     async def facts(self, name: str) -> PostgresFacts | None:
-        """What one PostgreSQL says of itself now; None when it cannot be asked."""
+        """What one PostgreSQL of this cluster says of itself now; None when it cannot be asked."""
         result = await self._hands.use(Kind.INSPECT, server=self._state.cluster.members[name].server)
-        return parse_facts(result)[0]
+        facts = parse_facts(result)[0]
+        return None if facts is None or self._is_strange(facts) else facts
 
     async def running(self, server: Server) -> Answer:
         """What the service status of a server says."""
         return _running(await self._hands.use(Kind.RESTART, server=server, runmode="status"))
+
+    def _is_strange(self, facts: PostgresFacts) -> bool:
+        return facts.system_identifier != (self._state.cluster.system_identifier or facts.system_identifier)
 
     def _is_postgres(self, name: str) -> bool:
         return self._state.cluster.members[name].server.is_postgres
@@ -94,6 +98,8 @@ class Observer:
         if seen.up is not YES:
             return seen
         facts, problem = parse_facts(await self._hands.use(Kind.INSPECT, server=server))
+        if facts is not None and self._is_strange(facts):
+            return dataclasses.replace(seen, stranger=facts.system_identifier)
         return dataclasses.replace(seen, facts=facts, notes=(problem,) if problem else ())
 
     async def _polled_proxy(self, server: Server) -> Seen:
@@ -109,7 +115,7 @@ class Observer:
         if not server.is_postgres:
             return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
         looks = [self._service(server, host[0])]
-        if polled.up is YES:
+        if polled.up is YES and not polled.stranger:
             looks.append(self._written(server) if server.role == Role.MASTER else self._lag(server))
         parts = await asyncio.gather(*looks)
         merged = dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))

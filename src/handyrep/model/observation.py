@@ -39,6 +39,7 @@ class Seen:
     `up`: it accepts connections. `alive`: a PostgreSQL answered in any way at all (too many clients, starting up, wrong
     password), which forbids to call it dead. `host_answers`: its host runs our commands. `running`: its service
     status. `writable`: a write was made. `sees_master`: this server can still reach the master, or hears from it.
+    `stranger`: the system identifier of another cluster's PostgreSQL that answers in its place; then there are no facts of it.
     """
 
     up: Answer = Answer.UNKNOWN
@@ -48,6 +49,7 @@ class Seen:
     writable: Answer = Answer.UNKNOWN
     sees_master: Answer = Answer.UNKNOWN
     facts: PostgresFacts | None = None
+    stranger: str = ""
     replicating: Answer = Answer.UNKNOWN
     lag: float | None = None
     notes: tuple[str, ...] = ()

@@ -71,6 +71,11 @@ async def restart(on: Running, server: str) -> Result:
 
 
 async def _restarted(on: Running, server: Server, runmode: str, wanted: Answer) -> Result:
+    seen = (await on.engine.observer.poll(server.name)).of(server.name)
+    if seen.stranger:
+        raise RefusedError(
+            f"a PostgreSQL of another cluster answers in the place of {server.name} (system identifier {seen.stranger})"
+        )
     if wanted is Answer.YES:
         await let_start(on.engine.hands, on.engine.settings, on.engine.cluster, server.name)
     ordered = await on.engine.hands.use(Kind.RESTART, server=server, runmode=runmode)

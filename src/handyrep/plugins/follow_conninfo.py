@@ -10,9 +10,12 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugins import _slots, _starving
 from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
-from handyrep.ports import Login
+from handyrep.ports import Login, Row
 
-_STATE = "select pg_is_in_recovery() as in_recovery, current_setting('primary_slot_name') as slot"
+_STATE = """
+select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as identifier,
+       current_setting('primary_slot_name') as slot
+"""
 _HINDERS = """
 select distinct lower(name) as name from pg_file_settings
 where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
@@ -38,7 +41,7 @@ class follow_conninfo(handyrepplugin):
     able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
     SSH for halt(), resume() and replica_conf; halt() needs ALTER SYSTEM, so with allow_alter_system off it refuses.
     Safe to repeat?: yes.
-    When it cannot tell: UNCERTAIN. A server that is not in recovery is refused: a master is never turned round by this. halt() gives
+    When it cannot tell: UNCERTAIN. A server that is not in recovery, or of another cluster, is refused: a master is never turned round by this. halt() gives
     up on a replica that goes on receiving: while its replay is paused, delayed or far behind, PostgreSQL does not stop a receiver.
     Options: none.
     """
@@ -57,8 +60,9 @@ class follow_conninfo(handyrepplugin):
             state = (await self.query(servername, _STATE))[0]
         except (DatabaseError, NoAnswerError, RefusedError) as error:
             return self.fail(f"nothing was sent: {error.what}")
-        if not state["in_recovery"]:
-            return self.fail(f"{servername} is not in recovery: it is a master and is left alone")
+        hindered = self._not_ours(servername, state)
+        if hindered:
+            return self.fail(hindered)
         slot, warnings = await self._slot(servername, newmaster, state["slot"] or "")
         try:
             return await self._told(servername, newmaster, {"primary_slot_name": slot, **settings}, warnings)
@@ -71,6 +75,14 @@ class follow_conninfo(handyrepplugin):
         """(the slot it can receive through from there, what people should know)."""
         why = await _slots.unusable(self, newmaster, slot, servername) if slot else ""
         return ("", [f"{servername} receives without its slot {slot} now: {why}"]) if why else (slot, [])
+
+    def _not_ours(self, servername: str, state: Row) -> str:
+        """Why this is no replica of ours; '' when it is one."""
+        if not state["in_recovery"]:
+            return f"{servername} is not in recovery: it is a master and is left alone"
+        if state["identifier"] != (self.cluster.system_identifier or state["identifier"]):
+            return f"in the place of {servername} answers a PostgreSQL of another cluster: it is left alone"
+        return ""
 
     async def halt(self, servername: str) -> Result:
         """SUCCESS with `lsn` and `timeline` once it receives from nobody and will not again."""
