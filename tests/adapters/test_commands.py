@@ -58,7 +58,7 @@ async def test_death_by_a_signal_is_128_and_its_number(sshd: Sshd, way: str) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_bytes_that_are_no_text_do_not_hurt(sshd: Sshd, way: str) -> None:
+async def test_a19_bytes_that_are_no_text_do_not_hurt(sshd: Sshd, way: str) -> None:
     answer = await ran(server_of(way, sshd), as_postgres("printf", "a\\377\\000b"))
     assert answer.stdout == "a\ufffd\0b"
 
@@ -91,7 +91,7 @@ async def test_without_input_a_command_reads_the_end_at_once(sshd: Sshd, way: st
 
 
 @pytest.mark.parametrize("way", PLAIN)
-async def test_much_output_is_cut_and_read_to_its_end(sshd: Sshd, way: str) -> None:
+async def test_a19_much_output_is_cut_and_read_to_its_end(sshd: Sshd, way: str) -> None:
     script = f"head -c {HUGE_BYTES} /dev/zero; head -c {HUGE_BYTES // 10} /dev/zero >&2; exit 4"
     async with real_hosts() as hosts:
         answer = await hosts.run(server_of(way, sshd), Command(("sh", "-c", script)), deadline_s=60)

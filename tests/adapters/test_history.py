@@ -72,7 +72,7 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_without_a_place_for_it_there_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_e16_without_a_place_for_it_there_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = history(tmp_path / "missing")
     kept.record("poll", "x", {})
     assert (kept.newest(1), kept.lost) == ([], 1)
@@ -105,7 +105,7 @@ def test_a_file_that_became_rubbish_cannot_be_read_and_nothing_is_raised(tmp_pat
 
 
 @NEEDS_ROOT
-def test_a_full_disk_costs_events_only(tmp_path: Path) -> None:
+def test_e16_a_full_disk_costs_events_only(tmp_path: Path) -> None:
     with small_disk(tmp_path, 300_000) as folder:
         kept = history(folder)
         fill(folder)

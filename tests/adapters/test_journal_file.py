@@ -67,7 +67,7 @@ def test_a_tear_at_any_byte_of_the_last_line_is_forgiven(tmp_path: Path) -> None
         assert RecordFile(path).read() == [*RECORDS[:2], {"after": length}]
 
 
-def test_a_flipped_bit_is_an_error_wherever_it_changes_anything(tmp_path: Path) -> None:
+def test_e4_a_flipped_bit_is_an_error_wherever_it_changes_anything(tmp_path: Path) -> None:
     path = written(tmp_path)
     data = path.read_bytes()
     errors = 0
@@ -129,7 +129,7 @@ def test_a_write_that_fails_half_way_leaves_nothing_of_it(
 
 
 @NEEDS_ROOT
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+def test_e5_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     with small_disk(tmp_path) as folder:
         path = written(folder)
         fill(folder)

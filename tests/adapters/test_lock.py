@@ -30,7 +30,7 @@ def lock(folder: Path) -> StateLock:
     return StateLock(folder, SystemClock())
 
 
-def test_the_second_is_told_who_holds_it_since_when(tmp_path: Path) -> None:
+def test_e6_the_second_is_told_who_holds_it_since_when(tmp_path: Path) -> None:
     first = lock(tmp_path)
     first.take()
     with pytest.raises(BusyError) as caught:
@@ -56,7 +56,7 @@ def test_releasing_twice_or_unheld_does_nothing(tmp_path: Path) -> None:
     again.release()
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+def test_e7_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

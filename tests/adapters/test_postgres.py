@@ -88,7 +88,7 @@ async def test_an_error_is_an_answer_with_its_sqlstate_and_the_connection_stays(
     assert await pid_of(db, postgresql.server()) == first
 
 
-async def test_refused_logins_are_answers_with_their_sqlstate(postgresql: PostgreSQL) -> None:
+async def test_a21_a22_refused_logins_are_answers_with_their_sqlstate(postgresql: PostgreSQL) -> None:
     server = postgresql.server()
     assert await state_of_refusal(databases(password="wrong"), server) == "28P01"
     assert await state_of_refusal(databases(user="no'body"), server) == "28P01"
@@ -96,7 +96,7 @@ async def test_refused_logins_are_answers_with_their_sqlstate(postgresql: Postgr
     assert await state_of_refusal(databases(), server, database="template0") == "55000"
 
 
-async def test_a_full_server_is_alive(postgresql: PostgreSQL) -> None:
+async def test_a13_a_full_server_is_alive(postgresql: PostgreSQL) -> None:
     many = [databases() for _ in range(16)]
     answers = await asyncio.gather(
         *(one.query(postgresql.server(), "select pg_sleep(0.5)", deadline_s=DEADLINE_S) for one in many),
@@ -144,7 +144,7 @@ def test_libpqs_own_words_are_no_answer(text: str) -> None:
     assert type(_refused(text, "pg")) is NoAnswerError
 
 
-async def test_refusal_and_unknown_names_are_no_answer(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_b11_refusal_and_unknown_names_are_no_answer(db: RealDatabases, postgresql: PostgreSQL) -> None:
     for server in (postgresql.server(port=1), postgresql.server(hostname="no-such-host.invalid")):
         with pytest.raises(NoAnswerError) as caught:
             await db.query(server, "select 1", deadline_s=DEADLINE_S)
@@ -222,7 +222,7 @@ async def test_a_held_connection_ended_while_idle_is_told_and_replaced(
     assert lost.empty()
 
 
-async def test_a_held_connection_ended_just_before_use_is_replaced_unseen(
+async def test_b12_a_held_connection_ended_just_before_use_is_replaced_unseen(
     db: RealDatabases, postgresql: PostgreSQL
 ) -> None:
     """Without a turn of the loop between: what the server said before it closed is not taken for an answer."""

@@ -152,7 +152,7 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("stderr", REFUSALS)
-def test_sudo_saying_no_is_not_the_commands_answer(stderr: str) -> None:
+def test_a19_sudo_saying_no_is_not_the_commands_answer(stderr: str) -> None:
     made = invocation(make_server("db1"), Command(("pgrep", "postgres"), RunAs.POSTGRES), "handyrep")
     with pytest.raises(NoAnswerError, match="sudo did not run pgrep as postgres") as caught:
         made.judged(Ran(1, "", stderr), make_server("db1"))

@@ -27,7 +27,7 @@ async def says_hello(hosts: RealHosts, server: Server, deadline_s: float = DEADL
     return (answer.exit_status, answer.stdout, answer.stderr) == (0, "hello\n", "")
 
 
-async def test_a_login_that_talks_is_not_listened_to(own_sshd: Sshd) -> None:
+async def test_a19_a_login_that_talks_is_not_listened_to(own_sshd: Sshd) -> None:
     keys = own_sshd.folder / "authorized_keys"
     keys.write_text(NOISY + keys.read_text())
     async with real_hosts() as hosts:
@@ -55,7 +55,7 @@ async def test_an_unknown_host_key_is_refused_and_not_added(own_sshd: Sshd, tmp_
     assert "Accepted" not in (own_sshd.folder / "log").read_text()
 
 
-async def test_a_changed_host_key_is_refused(own_sshd: Sshd, tmp_path: Path) -> None:
+async def test_b11_a_changed_host_key_is_refused(own_sshd: Sshd, tmp_path: Path) -> None:
     make_key(tmp_path / "other")
     kind, key = (tmp_path / "other.pub").read_text().split()[:2]
     changed = tmp_path / "changed"
@@ -85,7 +85,7 @@ async def test_a_wrong_login_key_is_no_answer(own_sshd: Sshd, tmp_path: Path) ->
         await ran(own_sshd.server(ssh_key=str(tmp_path / "wrong")), HELLO)
 
 
-async def test_refusal_and_unknown_names_are_no_answer(sshd: Sshd) -> None:
+async def test_b11_refusal_and_unknown_names_are_no_answer(sshd: Sshd) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         with pytest.raises(NoAnswerError):
@@ -133,7 +133,7 @@ async def test_a_held_shell_that_died_is_replaced(own_sshd: Sshd) -> None:
         assert len(own_sshd.sessions()) == 1
 
 
-async def test_a_stopped_sshd_is_noticed_and_a_new_login_is_tried(own_sshd: Sshd) -> None:
+async def test_b13_a_stopped_sshd_is_noticed_and_a_new_login_is_tried(own_sshd: Sshd) -> None:
     """The connection looks whole, but nothing comes back: after the deadline it is not used again."""
     async with real_hosts() as hosts:
         assert await says_hello(hosts, own_sshd.server())

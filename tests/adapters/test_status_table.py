@@ -100,7 +100,7 @@ async def test_any_schema_and_table_name_is_only_a_name(db: RealDatabases, postg
     assert not touched()
 
 
-async def test_a_role_without_rights_to_create_may_still_use_it(db: RealDatabases, postgresql: PostgreSQL) -> None:
+async def test_e8_a_role_without_rights_to_create_may_still_use_it(db: RealDatabases, postgresql: PostgreSQL) -> None:
     server, all_settings = postgresql.server(), settings("granted")
     await StatusTable(db, all_settings, DEADLINE_S).create(server)
     await do(

@@ -78,7 +78,7 @@ def test_content_that_is_no_json_is_refused_and_the_old_stays(tmp_path: Path, co
     assert StateFile(path).load() == NEW
 
 
-def test_a_file_cut_at_any_byte_gives_the_version_before_with_a_warning(
+def test_e4_a_file_cut_at_any_byte_gives_the_version_before_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = both_saved(tmp_path)
@@ -90,7 +90,7 @@ def test_a_file_cut_at_any_byte_gives_the_version_before_with_a_warning(
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_any_flipped_bit_gives_a_whole_version(tmp_path: Path) -> None:
+def test_e4_any_flipped_bit_gives_a_whole_version(tmp_path: Path) -> None:
     path = both_saved(tmp_path)
     data = path.read_bytes()
     for place in range(len(data)):
@@ -129,7 +129,7 @@ WRONG = (
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_forms_are_errors_that_say_what_to_do(tmp_path: Path, wrong: bytes) -> None:
+def test_e4_wrong_forms_are_errors_that_say_what_to_do(tmp_path: Path, wrong: bytes) -> None:
     path = tmp_path / "servers.save"
     path.write_bytes(wrong)
     with pytest.raises(StateError) as caught:
@@ -138,7 +138,7 @@ def test_wrong_forms_are_errors_that_say_what_to_do(tmp_path: Path, wrong: bytes
     assert caught.value.remedy is not None
 
 
-def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+def test_e4_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "servers.save"
     with path.open("wb") as file:
         file.truncate(10**12)
@@ -178,7 +178,7 @@ def test_a_damaged_version_never_replaces_the_good_one_before(tmp_path: Path) ->
 
 
 @NEEDS_ROOT
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+def test_e5_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     with small_disk(tmp_path) as folder:
         path = both_saved(folder)
         fill(folder)
@@ -191,7 +191,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
 
 
 @NEEDS_ROOT
-def test_a_read_only_disk_keeps_what_was_there(tmp_path: Path) -> None:
+def test_e5_a_read_only_disk_keeps_what_was_there(tmp_path: Path) -> None:
     with small_disk(tmp_path) as folder:
         path = both_saved(folder)
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)

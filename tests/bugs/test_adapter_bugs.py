@@ -118,7 +118,7 @@ def test_hr_29_a_state_file_is_replaced_whole_and_never_read_as_none(
         StateFile(path).load()
 
 
-async def test_hr_41_a_hundred_commands_at_once_each_answer_for_their_own_host(
+async def test_h2_hr_41_a_hundred_commands_at_once_each_answer_for_their_own_host(
     hosts: RealHosts, sshds: tuple[Sshd, Sshd]
 ) -> None:
     """The SSH target was a global: a stop meant for one host ran on another."""
@@ -137,7 +137,7 @@ async def test_hr_41_a_hundred_commands_at_once_each_answer_for_their_own_host(
     await asyncio.gather(*(one(number) for number in range(100)))
 
 
-async def test_hr_41_each_server_is_reached_at_its_own_address(hosts: RealHosts, sshds: tuple[Sshd, Sshd]) -> None:
+async def test_h2_hr_41_each_server_is_reached_at_its_own_address(hosts: RealHosts, sshds: tuple[Sshd, Sshd]) -> None:
     """The command itself tells through which sshd it came: its shell's parent's parent listens on that port."""
     walk = 'p=$$; while [ "$p" -gt 1 ]; do echo "$p"; p=$(ps -o ppid= -p "$p" | tr -d " "); done'
     named = [(f"s{n}", sshds[n % 2]) for n in range(20)]

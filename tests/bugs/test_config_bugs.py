@@ -17,7 +17,7 @@ from tests.config.texts import MINIMAL
 from tests.factories import make_server, make_settings
 
 
-def test_hr_09_every_default_plugin_exists_and_fits() -> None:
+def test_e11_hr_09_every_default_plugin_exists_and_fits() -> None:
     """E11: the shipped defaults select_by_priority and handyrep_oneserver were never there."""
     settings = make_settings(servers=(make_server("m1", "master"),))
     named = {name for _, _, name in uses(settings)}

@@ -51,7 +51,7 @@ async def test_hr_02_no_answer_is_not_stopped() -> None:
     assert world.plugins.count("promotion.run") == 0
 
 
-async def test_hr_03_a_slow_promote_is_waited_for_and_no_second_one_is_sent() -> None:
+async def test_c19_hr_03_a_slow_promote_is_waited_for_and_no_second_one_is_sent() -> None:
     world = await dead_master()
     world.plugins.instead["promotion.run"] = lambda _: uncertain("no answer in time")
     result = await world.look(4)
@@ -109,7 +109,7 @@ async def test_hr_07_the_candidate_is_checked_before_anything_is_stopped() -> No
     assert world.boxes["m1"].up
 
 
-async def test_hr_08_a_restart_that_did_not_help_is_no_success() -> None:
+async def test_h11_hr_08_a_restart_that_did_not_help_is_no_success() -> None:
     world = await dead_master(restart_master=True)
     world.plugins.instead["restart.run"] = lambda given: (
         success("done") if given["runmode"] == "start" else fail("x", running=False)
@@ -181,7 +181,7 @@ async def test_hr_15_memory_and_disk_agree_after_every_step() -> None:
     assert roles == {"m1": "replica", "r1": "master", "r2": "replica"}
 
 
-async def test_hr_15_a_handyrep_killed_while_it_promotes_sends_no_second_promote() -> None:
+async def test_e1_hr_15_a_handyrep_killed_while_it_promotes_sends_no_second_promote() -> None:
     world = await dead_master()
 
     def killed(_: object) -> Result:
@@ -200,7 +200,7 @@ async def test_hr_15_a_handyrep_killed_while_it_promotes_sends_no_second_promote
     assert world.master == "r1"
 
 
-async def test_hr_15_what_cannot_be_written_down_is_not_done() -> None:
+async def test_e5_hr_15_what_cannot_be_written_down_is_not_done() -> None:
     world = await dead_master()
     world.log.broken = True
     with pytest.raises(Exception, match="no room"):
@@ -208,7 +208,7 @@ async def test_hr_15_what_cannot_be_written_down_is_not_done() -> None:
     assert world.plugins.count("fence.run") == 0
 
 
-async def test_hr_16_the_loop_survives_every_exception_and_tells_of_it() -> None:
+async def test_e15_hr_16_the_loop_survives_every_exception_and_tells_of_it() -> None:
     world = Imagined()
 
     def explode(_: object) -> None:

@@ -14,7 +14,7 @@ from handyrep.errors import BusyError
 _HOLD = "import sys, time; from handyrep.adapters.clock import SystemClock; from handyrep.adapters.lock import StateLock; from pathlib import Path; StateLock(Path(sys.argv[1]), SystemClock()).take(); print('held', flush=True); time.sleep(60)"
 
 
-def test_hr_23_a_second_handyrep_is_refused_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
+def test_e6_e7_hr_23_a_second_handyrep_is_refused_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [
             sys.executable,

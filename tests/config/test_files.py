@@ -1,4 +1,4 @@
-"""Files that are no handyrep.conf, or are written in an unusual way: one clear sentence, or the same settings (FAULTS E10)."""
+"""Files that are no handyrep.conf, or are written in an unusual way: one clear sentence, or the same settings."""
 
 import os
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_how_it_is_written_does_not_matter(tmp_path: Path, content: bytes) -> No
     ],
     ids=["Latin-1, with its line", "Latin-1", "UTF-16", "UTF-16 without a mark", "huge"],
 )
-def test_what_is_no_such_text_is_one_problem(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_e10_what_is_no_such_text_is_one_problem(tmp_path: Path, content: bytes, problem: str) -> None:
     loaded = read(_file(tmp_path, content))
     assert loaded.settings is None
     assert len(loaded.problems) == 1

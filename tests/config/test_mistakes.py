@@ -1,4 +1,4 @@
-"""Every kind of mistake in handyrep.conf, with its line, its place and what would be right (FAULTS E10, C11)."""
+"""Every kind of mistake in handyrep.conf, with its line, its place and what would be right."""
 
 import pytest
 
@@ -84,7 +84,7 @@ def _added(text: str) -> str:
 
 
 @pytest.mark.parametrize(("text", "problem"), MISTAKES, ids=[text for text, _ in MISTAKES])
-def test_a_mistake_is_named_with_its_place(text: str, problem: str) -> None:
+def test_c11_e10_a_mistake_is_named_with_its_place(text: str, problem: str) -> None:
     loaded = read_text(_added(text))
     assert loaded.settings is None
     assert any(problem in found for found in loaded.problems), loaded.problems

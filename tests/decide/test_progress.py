@@ -161,7 +161,7 @@ def test_an_uncertain_promote_is_looked_at_and_waited_for() -> None:
     assert next_move(run) == Do(Step("record"))
 
 
-def test_what_fails_after_the_promotion_is_reported_and_gone_past() -> None:
+def test_h12_what_fails_after_the_promotion_is_reported_and_gone_past() -> None:
     run = after(
         fenced(), ("choose", SUCCESS), ("promote", SUCCESS), ("confirm", SUCCESS),
         ("record", SUCCESS), ("repoint", FAIL), ("slots", FAIL), ("follow r2", UNCERTAIN), ("follow r2", UNCERTAIN), ("extra mail", FAIL),
@@ -266,7 +266,7 @@ def test_invariants_for_every_way_steps_can_end(
 
 
 @given(outcomes=st.lists(st.sampled_from(Outcome), max_size=20), cut=st.integers(0, 25))
-def test_a_run_read_back_at_any_point_goes_on_the_same_way(outcomes: list[Outcome], cut: int) -> None:
+def test_e1_a_run_read_back_at_any_point_goes_on_the_same_way(outcomes: list[Outcome], cut: int) -> None:
     run, last = play(a_run(), outcomes)
     prefix = a_run()
     for ended in run.ended[:cut]:

@@ -34,7 +34,7 @@ async def test_a_run_that_somebody_ended_meanwhile_is_not_led_again() -> None:
 
 
 @pytest.mark.parametrize("restart_master", [False, True])
-async def test_a_verdict_is_dropped_when_somebody_began_a_failover_meanwhile(restart_master: bool) -> None:
+async def test_e18_a_verdict_is_dropped_when_somebody_began_a_failover_meanwhile(restart_master: bool) -> None:
     world = Imagined(restart_master=restart_master)
     world.boxes["m1"].up = False
 
@@ -69,7 +69,7 @@ async def test_a_former_master_is_not_fenced_when_somebody_adopted_it_meanwhile(
     assert world.plugins.count("fence.run") == 0
 
 
-async def test_no_run_begins_while_one_stands_open() -> None:
+async def test_e18_no_run_begins_while_one_stands_open() -> None:
     world = Imagined()
     somebody_begins(world)
     second = new_run(world.engine, RunKind.FAILOVER, "asked for by a person")
@@ -97,7 +97,7 @@ async def test_a_new_master_that_promises_nothing_leaves_no_promise() -> None:
     assert (world.master, world.engine.cluster.synchronous_standby_names) == ("r1", "")
 
 
-async def test_a_replica_that_never_followed_the_new_master_is_not_promoted() -> None:
+async def test_c8_a_replica_that_never_followed_the_new_master_is_not_promoted() -> None:
     world = Imagined(failover_cooldown=0.0, remaster=False)
     await world.look()
     world.boxes["m1"].up = False

@@ -12,7 +12,7 @@ async def level(world: Imagined, operation: str = "get_status") -> str | None:
     return None if told["protection"] is None else str(told["protection"]["level"])
 
 
-async def test_it_follows_the_fence_and_the_replicas() -> None:
+async def test_e21_it_follows_the_fence_and_the_replicas() -> None:
     world = Imagined()
     assert await level(world) is None
     levels = []

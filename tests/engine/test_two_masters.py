@@ -25,7 +25,7 @@ async def with_two(**failover: Any) -> Imagined:
     return world
 
 
-async def test_a_second_master_is_seen_by_a_light_look_and_clients_are_held_back_once() -> None:
+async def test_c7_a_second_master_is_seen_by_a_light_look_and_clients_are_held_back_once() -> None:
     world = await with_two(**BOUNCERS)
     told = await world.check.run(verify=False)
     assert "More than one server takes writes (m1 and r1)" in told.details
@@ -60,7 +60,7 @@ async def test_an_answer_is_refused_while_both_take_writes_and_then_lets_clients
     assert world.engine.cluster.frozen == ""
 
 
-async def test_the_server_that_alone_takes_writes_can_be_adopted() -> None:
+async def test_c6_the_server_that_alone_takes_writes_can_be_adopted() -> None:
     world = await with_two(**BOUNCERS)
     await world.look()
     refused = await call(world, "adopt", server="r1", cluster="handyrep")
@@ -77,7 +77,7 @@ async def test_the_server_that_alone_takes_writes_can_be_adopted() -> None:
     assert "connection_failover.run r1" in world.plugins.calls
 
 
-async def test_a_hand_promoted_server_is_told_with_the_command_that_adopts_it() -> None:
+async def test_c6_a_hand_promoted_server_is_told_with_the_command_that_adopts_it() -> None:
     world = await with_two()
     world.boxes["m1"].up = False
     told = await world.look()

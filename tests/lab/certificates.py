@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-_LIFE = dt.timedelta(days=2)
+LIFE = dt.timedelta(days=2)
 
 
 class Authority:
@@ -23,11 +23,11 @@ class Authority:
         certificate = _unsigned(self._name, self._name, self._key.public_key()).add_extension(basics, critical=True)
         file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *addresses: str) -> tuple[str, str]:
-        """Certificate and key, as PEM, of the server that has this name and these addresses."""
+    def issue(self, name: str, *addresses: str, life: dt.timedelta = LIFE) -> tuple[str, str]:
+        """Certificate and key, as PEM, of the server that has this name and these addresses. With a negative life it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)]
-        certificate = _unsigned(_name(name), self._name, key.public_key()).add_extension(
+        certificate = _unsigned(_name(name), self._name, key.public_key(), life).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         signed = certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
@@ -39,9 +39,11 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: dt.timedelta = LIFE
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return x509.CertificateBuilder(
         subject_name=subject, issuer_name=issuer, public_key=key, serial_number=x509.random_serial_number(),
-        not_valid_before=now - _LIFE, not_valid_after=now + _LIFE,
+        not_valid_before=now - LIFE, not_valid_after=now + life,
     )  # fmt: skip

@@ -20,7 +20,8 @@ _BALLAST = "ballast-of-the-lab"
 _MOST_SEGMENTS = 100
 
 
-def _until(holds: Callable[[], bool], what: str, patience_s: float = 15.0) -> None:
+def until(holds: Callable[[], bool], what: str, patience_s: float = 15.0) -> None:
+    """Wait for an effect. Raises LabError."""
     end = time.monotonic() + patience_s
     while not holds():
         if time.monotonic() > end:
@@ -48,7 +49,7 @@ def crash(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     process = postmaster(cluster, host)
     host.inside("kill", "-9", str(process))
-    _until(lambda: _state(host, process) in "XZ", f"the postmaster of {name} dead")
+    until(lambda: _state(host, process) in "XZ", f"the postmaster of {name} dead")
 
 
 def stop_immediate(cluster: LabCluster, name: str) -> None:
@@ -65,7 +66,7 @@ def _pg_ctl_stop(cluster: LabCluster, name: str, mode: str) -> None:
     host = cluster.host(name)
     pg_ctl = (f"{cluster.layout.bin_dir}/pg_ctl", "-D", cluster.layout.pgdata, "-m", mode, "-w", "stop")
     host.inside("runuser", "-u", "postgres", "--", *pg_ctl)
-    _until(lambda: not _accepts(host), f"{name} stopped")
+    until(lambda: not _accepts(host), f"{name} stopped")
 
 
 def hang(cluster: LabCluster, name: str) -> None:
@@ -73,14 +74,14 @@ def hang(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     process = postmaster(cluster, host)
     host.inside("kill", "-STOP", str(process))
-    _until(lambda: _state(host, process) == "T", f"the postmaster of {name} stopped in its tracks")
+    until(lambda: _state(host, process) == "T", f"the postmaster of {name} stopped in its tracks")
 
 
 def unhang(cluster: LabCluster, name: str) -> None:
     """SIGCONT of a hung postmaster."""
     host = cluster.host(name)
     host.inside("kill", "-CONT", str(postmaster(cluster, host)))
-    _until(lambda: _accepts(host), f"{name} accepting connections again")
+    until(lambda: _accepts(host), f"{name} accepting connections again")
 
 
 def power_off(cluster: LabCluster, name: str) -> None:
@@ -96,14 +97,14 @@ def power_on(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     host.power_on()
     host.wait_until_up()
-    _until(lambda: _reachable(host), f"{name} on")
+    until(lambda: _reachable(host), f"{name} on")
 
 
 def stop_sshd(cluster: LabCluster, name: str) -> None:
     """No sshd, and no session that it had begun."""
     host = cluster.host(name)
     host.inside("systemctl", "stop", "ssh")
-    _until(lambda: _rid_of_sshd(host), f"sshd of {name} stopped")
+    until(lambda: _rid_of_sshd(host), f"sshd of {name} stopped")
 
 
 def _rid_of_sshd(host: Host) -> bool:
@@ -115,34 +116,34 @@ def _rid_of_sshd(host: Host) -> bool:
 def start_sshd(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     host.inside("systemctl", "start", "ssh")
-    _until(lambda: _open(host), f"sshd of {name} started")
+    until(lambda: _open(host), f"sshd of {name} started")
 
 
 def link_down(cluster: LabCluster, name: str) -> None:
     """Pull the network cable: the host goes on, alone."""
     host = cluster.host(name)
     host.place.link_down()
-    _until(lambda: not _reachable(host), f"{name} without network")
+    until(lambda: not _reachable(host), f"{name} without network")
 
 
 def link_up(cluster: LabCluster, name: str) -> None:
     host = cluster.host(name)
     host.place.link_up()
-    _until(lambda: _reachable(host), f"{name} on the network")
+    until(lambda: _reachable(host), f"{name} on the network")
 
 
 def partition(cluster: LabCluster, name: str, other: str) -> None:
     """Two hosts of the cluster lose each other; everybody else still sees both."""
     host, peer = cluster.host(name), cluster.host(other)
     host.place.partition(peer.place.address, peer.place.address_v6)
-    _until(lambda: not host.place.reaches(peer.address, peer.ssh_port), f"{name} and {other} apart")
+    until(lambda: not host.place.reaches(peer.address, peer.ssh_port), f"{name} and {other} apart")
 
 
 def cut_off_from_manager(cluster: LabCluster, name: str) -> None:
     """HandyRep and the host lose each other; everybody else still sees it."""
     host = cluster.host(name)
     host.place.partition(host.place.net.manager, host.place.net.manager_v6)
-    _until(lambda: not _reachable(host), f"{name} cut off")
+    until(lambda: not _reachable(host), f"{name} cut off")
 
 
 def heal(cluster: LabCluster, name: str) -> None:
@@ -151,7 +152,7 @@ def heal(cluster: LabCluster, name: str) -> None:
     host.place.heal()
     host.place.link_up()
     others = [other for other in cluster.hosts if other is not host and other.init_pid()]
-    _until(lambda: _reachable(host), f"{name} reachable")
+    until(lambda: _reachable(host), f"{name} reachable")
     for other in others:
         _until(functools.partial(_reaches, host, other), f"{name} reaching {other.name}")
 
@@ -181,7 +182,7 @@ def exhausted_connections(cluster: LabCluster, name: str) -> Iterator[None]:
         else:
             raise LabError(f"{name} still has connections to give")
         yield
-    _until(lambda: _lets_in(host), f"{name} letting clients in again")
+    until(lambda: _lets_in(host), f"{name} letting clients in again")
 
 
 def _greedy(host: Host) -> psycopg.Connection[tuple[object, ...]]:

@@ -6,11 +6,12 @@ on this machine itself is switched off in the layer: hosts start what the lab na
 """
 
 import contextlib
+import datetime as dt
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.lab.certificates import Authority
+from tests.lab.certificates import LIFE, Authority
 from tests.lab.shell import LabError, run
 
 ROOT_TIER, POSTGRES_TIER, LOGIN_TIER = "handyrep", "handyrep_pg", "postgres"
@@ -58,14 +59,17 @@ class Image:
 
     def make_identity(self, root: Path, name: str, addresses: tuple[str, ...], ssh_port: int) -> None:
         """What one host has for itself: its name, its SSH key, its port of sshd, PostgreSQL's certificate. Raises LabError."""
-        if self._authority is None:
-            raise LabError("the image is not prepared")
         write(root / "etc/hostname", f"{name}\n")
         write(root / "etc/hosts", f"127.0.0.1 localhost {name}\n::1 localhost\n")
         _make_key(root / _HOST_KEY)
         write(root / "etc/ssh/sshd_config.d/lab.conf", f"{_SSHD}Port {ssh_port}\n")
+        self.certify(root, name, addresses)
 
-        for file, text in zip(CERTIFICATE, self._authority.issue(name, *addresses), strict=True):
+    def certify(self, root: Path, name: str, addresses: tuple[str, ...], life: dt.timedelta = LIFE) -> None:
+        """A new certificate for a host's PostgreSQL, which reads it when it reloads. Raises LabError."""
+        if self._authority is None:
+            raise LabError("the image is not prepared")
+        for file, text in zip(CERTIFICATE, self._authority.issue(name, *addresses, life=life), strict=True):
             write(root / file.lstrip("/"), text, 0o600)
             shutil.chown(root / file.lstrip("/"), "postgres", "postgres")
 

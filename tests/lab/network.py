@@ -46,6 +46,10 @@ class Net:
         run("ip", "-6", "addr", "add", f"{self.manager_v6}/64", "dev", self.namespace, "nodad")
         run("ip", "link", "set", self.namespace, "up")
 
+    def manager_link(self, state: str) -> None:
+        """Pull the manager's cable ("down") or plug it in ("up"), at the bridge's end: its addresses stay."""
+        run("ip", "-n", self.namespace, "link", "set", "manager", state)
+
     def remove(self) -> None:
         """Remove the namespaces of the lab, and with them bridge and cables."""
         for word in run("ip", "netns", "list", check=False).split():
@@ -115,6 +119,17 @@ class Place:
         for v6 in (False, True):
             for chain in ("INPUT", "OUTPUT"):
                 self._firewall(v6, "-F", chain)
+
+    def drop(self, *what: str) -> None:
+        """Drop what these words of iptables say, on its way in; healed as partitions are."""
+        self._firewall(False, "-I", "INPUT", *what, "-j", "DROP")
+
+    def dropped(self) -> int:
+        """How many packets its rules for IPv4 have dropped on their way in."""
+        listed = run("ip", "netns", "exec", self.namespace, "iptables", "-w", "-L", "INPUT", "-nvx")
+        return sum(
+            int(line.split()[0]) for line in listed.splitlines() if " DROP " in line and line.split()[0].isdigit()
+        )
 
     def _firewall(self, v6: bool, *rule: str) -> None:
         run("ip", "netns", "exec", self.namespace, "ip6tables" if v6 else "iptables", "-w", *rule)

@@ -52,7 +52,7 @@ async def test_an_unsynchronous_cluster_is_failed_over_when_the_loss_is_known(la
         assert "WAL ends at" in handyrep.story()
 
 
-async def test_clone_refuses_what_would_destroy(lab: Lab, watch: Watch) -> None:
+async def test_h1_clone_refuses_what_would_destroy(lab: Lab, watch: Watch) -> None:
     cluster = await asyncio.to_thread(lab.cluster, 16)
     master, _, third = cluster.names
     async with watch(cluster, monitor=False) as handyrep:
@@ -69,7 +69,7 @@ async def test_clone_refuses_what_would_destroy(lab: Lab, watch: Watch) -> None:
         await asyncio.to_thread(cluster.wait_until_streaming, master, 2)
 
 
-async def test_stop_start_restart_and_what_is_refused(lab: Lab, watch: Watch) -> None:
+async def test_h9_stop_start_restart_and_what_is_refused(lab: Lab, watch: Watch) -> None:
     cluster = await asyncio.to_thread(lab.cluster, 15)
     master, second, third = cluster.names
     async with watch(cluster, monitor=False) as handyrep:
@@ -96,7 +96,7 @@ async def test_stop_start_restart_and_what_is_refused(lab: Lab, watch: Watch) ->
         assert (await handyrep.call("verify_replica", replicaserver=master))["error"] == "RefusedError"
 
 
-async def test_doctor_is_content_and_names_what_is_not(lab: Lab, watch: Watch) -> None:
+async def test_e21_doctor_is_content_and_names_what_is_not(lab: Lab, watch: Watch) -> None:
     cluster = await asyncio.to_thread(lab.cluster, 15)
     async with watch(cluster, monitor=False) as handyrep:
         await handyrep.settled(cluster)

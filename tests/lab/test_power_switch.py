@@ -13,7 +13,9 @@ pytestmark = pytest.mark.lab
 FENCES = "fence_methods = fence_stop, fence_command"
 
 
-async def test_b1_a_host_that_is_cut_off_is_switched_off_and_comes_back_as_a_replica(lab: Lab, watch: Watch) -> None:
+async def test_a20_b1_a_host_that_is_cut_off_is_switched_off_and_comes_back_as_a_replica(
+    lab: Lab, watch: Watch
+) -> None:
     cluster = await asyncio.to_thread(lab.cluster, 16, autostart=True)
     old = cluster.names[0]
     async with watch(cluster, failover=FENCES, plugins=switch.section(cluster)) as handyrep:

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from tests.lab import faults
-from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watch
 from tests.lab.lab import Lab
 from tests.lab.proxy import ADMIN, ADMIN_PASSWORD, LabProxy
@@ -17,16 +16,14 @@ pytestmark = pytest.mark.lab
 PLUGINS = "[[multi_pgbouncer]]\ndatabase_list = postgres,\nconfig_location = /etc/pgbouncer/pgbouncer.ini\n"
 
 
-async def with_proxies(lab: Lab) -> tuple[LabCluster, list[LabProxy], dict[str, str]]:
-    cluster = await asyncio.to_thread(lab.cluster, 16)
-    proxies = await asyncio.to_thread(lab.proxies, cluster, 2)
-    sections = {
+def directives(proxies: list[LabProxy]) -> dict[str, str]:
+    """What a handyrep.conf needs to manage them."""
+    return {
         "passwords": f"pgbouncer_admin_user = {ADMIN}\npgbouncer_admin_pass = {ADMIN_PASSWORD}",
         "failover": "connection_failover_method = multi_pgbouncer\npoll_connection_proxy = True",
         "servers": "".join(proxy.section() for proxy in proxies),
         "plugins": PLUGINS,
     }
-    return cluster, proxies, sections
 
 
 def let_in(proxy: LabProxy) -> str:
@@ -42,10 +39,11 @@ def let_in(proxy: LabProxy) -> str:
 
 @pytest.mark.parametrize("unplanned", [True, False], ids=["failover", "switchover"])
 async def test_both_pgbouncers_lead_to_the_new_master(lab: Lab, watch: Watch, unplanned: bool, tmp_path: Path) -> None:
-    cluster, proxies, sections = await with_proxies(lab)
+    cluster = await asyncio.to_thread(lab.cluster, 16)
+    proxies = await asyncio.to_thread(lab.proxies, cluster, 2)
     old = cluster.names[0]
     (tmp_path / "templates").mkdir()
-    async with watch(cluster, handyrep=f"templates_dir = {tmp_path}/templates", **sections) as handyrep:
+    async with watch(cluster, handyrep=f"templates_dir = {tmp_path}/templates", **directives(proxies)) as handyrep:
         await handyrep.settled(cluster)
         foreign = await handyrep.call("connection_proxy_init")
         assert foreign["result"] == "FAIL"

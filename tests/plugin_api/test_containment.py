@@ -92,7 +92,7 @@ def plugin(body: str) -> str:
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_plugin_that_misbehaves_is_contained(name: str, tmp_path: Path) -> None:
+async def test_e12_e13_a_plugin_that_misbehaves_is_contained(name: str, tmp_path: Path) -> None:
     write(tmp_path, plugin(BODIES[name]))
     ticks = asyncio.create_task(largest_pause_s())
     await asyncio.sleep(0)
@@ -134,7 +134,7 @@ async def pause_of(ticks: "asyncio.Task[float]") -> float:
     return await ticks
 
 
-async def test_an_acting_plugin_that_hangs_is_uncertain_never_failed(tmp_path: Path) -> None:
+async def test_e13_an_acting_plugin_that_hangs_is_uncertain_never_failed(tmp_path: Path) -> None:
     write(tmp_path, plugin(BODIES["hangs in a plain def"]))
     result = await a_caller(tmp_path).call(
         Kind.PROMOTION, "bad", arguments={"servername": "m1"}, cluster=make_cluster(), deadline_s=0.1
@@ -162,7 +162,7 @@ async def test_a_late_thread_can_do_nothing(tmp_path: Path) -> None:
     assert hosts.asked == 0
 
 
-async def test_a_plugin_whose_calls_never_end_is_not_called_any_more(tmp_path: Path) -> None:
+async def test_e13_a_plugin_whose_calls_never_end_is_not_called_any_more(tmp_path: Path) -> None:
     write(tmp_path, plugin("def run(self, servername): time.sleep(1.5)"))
     caller = a_caller(tmp_path)
     for _ in range(8):

@@ -107,7 +107,7 @@ class Cleaner:
 ALL_NEED_5: Needs = {name: (segment(5), None) for name in ("m1", "r1", "r2")}
 
 
-async def test_only_wal_goes_that_is_old_and_needed_by_nobody(archive: Path) -> None:
+async def test_h5_only_wal_goes_that_is_old_and_needed_by_nobody(archive: Path) -> None:
     odd = (
         "00000002.history", f"{segment(1)}.partial", f"{segment(1)}.history", segment(1).lower()[:-1] + "a", segment(1)[:-1],
         segment(1) + "0", f"x{segment(1)}", f"{segment(1)}.txt", f"{segment(1)} ", f"{segment(1)}\n", "-rf", "core", f".{segment(1)}",
@@ -135,7 +135,7 @@ async def test_only_wal_goes_that_is_old_and_needed_by_nobody(archive: Path) -> 
         ({"r1": (segment(0), None)}, 0),
     ],
 )
-async def test_what_the_neediest_needs_stays(archive: Path, needs: Needs, needed: int) -> None:
+async def test_h5_what_the_neediest_needs_stays(archive: Path, needs: Needs, needed: int) -> None:
     fill(archive, *(segment(n) for n in range(8)))
     assert (await Cleaner(archive, ALL_NEED_5 | needs).call()).outcome is Outcome.SUCCESS
     assert left(archive) == {segment(n) for n in range(needed, 8)}
@@ -167,7 +167,7 @@ async def test_a_silent_replica_counts_with_what_it_last_needed_and_is_named(arc
 
 
 @pytest.mark.parametrize("needs", [{}, {"m1": (segment(5), None), "r1": (segment(5), None)}])
-async def test_without_knowing_what_is_needed_nothing_is_deleted(archive: Path, needs: Needs) -> None:
+async def test_h5_without_knowing_what_is_needed_nothing_is_deleted(archive: Path, needs: Needs) -> None:
     fill(archive, segment(1))
     for method in ("run", "test"):
         result = await Cleaner(archive, needs).call(method)

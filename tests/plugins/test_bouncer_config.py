@@ -66,13 +66,13 @@ def test_a_name_that_would_stand_for_two_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_a_name_that_pgbouncer_cannot_have_is_refused(name: str) -> None:
+def test_d9_a_name_that_pgbouncer_cannot_have_is_refused(name: str) -> None:
     with pytest.raises(PluginError, match="cannot be the name of a database in pgbouncer"):
         targets((name,), MASTER, (), suffix="_ro", all_replicas=False)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=5, unique=True), st.booleans())
-def test_what_is_rendered_is_read_back_the_same(names: list[str], everyone: bool) -> None:
+def test_d9_what_is_rendered_is_read_back_the_same(names: list[str], everyone: bool) -> None:
     try:
         wanted = targets(names, MASTER, (ONE, TWO), suffix="-r.o_", all_replicas=everyone)
     except PluginError:
@@ -115,7 +115,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_template_that_is_broken_is_never_pushed(name: str) -> None:
+def test_d6_a_template_that_is_broken_is_never_pushed(name: str) -> None:
     with pytest.raises(PluginError):
         file_of(BROKEN[name])
 

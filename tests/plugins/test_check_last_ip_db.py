@@ -219,7 +219,7 @@ async def test_a_clock_that_was_set_back_is_told_of(sql: RealDatabases, cluster:
 
 
 @pytest.mark.parametrize("table", ["gone", 'o"dd %s; drop table handyrep; --', "100%", "a.b"])
-async def test_without_its_table_it_fails_and_says_what_to_do(
+async def test_e8_without_its_table_it_fails_and_says_what_to_do(
     sql: RealDatabases, cluster: Cluster, tmp_path: Path, table: str
 ) -> None:
     async with managers(cluster, tmp_path, 1, table=table) as (one,):
@@ -233,7 +233,7 @@ async def test_without_its_table_it_fails_and_says_what_to_do(
     assert (await do(sql, cluster, "select count(*) as n from handyrep"))[0]["n"] == 1
 
 
-async def test_without_a_row_it_fails(sql: RealDatabases, cluster: Cluster, tmp_path: Path) -> None:
+async def test_e8_without_a_row_it_fails(sql: RealDatabases, cluster: Cluster, tmp_path: Path) -> None:
     await do(sql, cluster, "delete from handyrep")
     async with managers(cluster, tmp_path, 1) as (one,):
         for method in ("run", "test"):

@@ -117,7 +117,7 @@ async def test_what_is_filled_is_overwritten_only_with_reclone(filled: Node, m1:
     assert not (filled.data / "dear").exists()
 
 
-async def test_a_master_and_the_source_itself_are_refused(filled: Node, m1: Node) -> None:
+async def test_h1_a_master_and_the_source_itself_are_refused(filled: Node, m1: Node) -> None:
     before = all_of(filled.folder)
     for told in (await clone(filled, m1, reclone=True, role="master"), await clone(m1, m1, reclone=True)):
         assert told.outcome is FAIL
@@ -126,7 +126,7 @@ async def test_a_master_and_the_source_itself_are_refused(filled: Node, m1: Node
     assert m1.runs
 
 
-async def test_a_running_postgresql_is_refused(filled: Node, m1: Node) -> None:
+async def test_h1_a_running_postgresql_is_refused(filled: Node, m1: Node) -> None:
     filled.start()
     started = filled.value("pg_postmaster_start_time()")
     told = await clone(filled, m1, reclone=True)
@@ -155,7 +155,7 @@ async def test_a_folder_that_is_no_data_directory_is_refused(r1: Node, m1: Node)
     assert all_of(r1.folder) == before
 
 
-async def test_another_clusters_data_is_refused(r1: Node, m1: Node) -> None:
+async def test_c10_h1_another_clusters_data_is_refused(r1: Node, m1: Node) -> None:
     run("initdb", "-N", "-U", "postgres", "--locale", "C", "-D", str(r1.data))
     before = all_of(r1.folder)
     told = await clone(r1, m1, reclone=True)
@@ -165,7 +165,7 @@ async def test_another_clusters_data_is_refused(r1: Node, m1: Node) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-async def test_a_symbolic_link_is_refused(filled: Node, m1: Node, end: str) -> None:
+async def test_h4_a_symbolic_link_is_refused(filled: Node, m1: Node, end: str) -> None:
     link = filled.folder / "link"
     link.symlink_to(filled.data)
     before = all_of(filled.folder)
@@ -182,7 +182,7 @@ async def test_a_path_that_is_none_for_a_data_directory_is_refused(filled: Node,
     assert f"{path.rstrip('/')} is no path for a data directory" in told.details
 
 
-async def test_tablespaces_must_be_mapped(house: Estate, r1: Node) -> None:
+async def test_h4_tablespaces_must_be_mapped(house: Estate, r1: Node) -> None:
     source = house.master("m2")
     there, here = (node.folder / "space" for node in (source, r1))
     for folder in (there, here):
@@ -207,7 +207,7 @@ ROOM = 'trap "" XFSZ; ulimit -f 2048; exec "$real" "$@"'
 
 
 @pytest.mark.parametrize("why", ["password", "room", "program"])
-async def test_a_copy_that_does_not_come_leaves_all_as_it_was_and_a_repeat_succeeds(filled: Node, m1: Node, why: str) -> None:  # fmt: skip
+async def test_h3_a_copy_that_does_not_come_leaves_all_as_it_was_and_a_repeat_succeeds(filled: Node, m1: Node, why: str) -> None:  # fmt: skip
     options = {"basebackup_path": "/nowhere/pg_basebackup"} if why == "program" else backup(filled, ROOM)
     known = {"replication_pass": "canary-wrong"} if why == "password" else {"options": options}
     before = all_of(filled.data)
@@ -223,7 +223,7 @@ async def test_a_copy_that_does_not_come_leaves_all_as_it_was_and_a_repeat_succe
     await is_a_replica(filled, m1)
 
 
-async def test_at_its_deadline_it_is_uncertain_and_a_repeat_succeeds(filled: Node, m1: Node) -> None:
+async def test_h3_at_its_deadline_it_is_uncertain_and_a_repeat_succeeds(filled: Node, m1: Node) -> None:
     before = all_of(filled.data)
     slowly = backup(filled, 'echo $$ > pid; exec "$real" "$@" --max-rate=32')
     told = await clone(filled, m1, reclone=True, options=slowly, deadline_s=2.0)
@@ -307,7 +307,7 @@ async def test_what_stood_there_is_deleted_only_after_the_new_one_streams(filled
     await is_a_replica(filled, m1)
 
 
-async def test_a_copy_that_has_been_a_master_since_is_overwritten_only_with_reclone(r1: Node, m1: Node) -> None:
+async def test_c9_a_copy_that_has_been_a_master_since_is_overwritten_only_with_reclone(r1: Node, m1: Node) -> None:
     assert (await clone(r1, m1, hosts=Silent(lost("discard_old"), sent=False))).outcome is UNCERTAIN
     r1.sql("select pg_promote()")
     r1.sql("create table dear ()")

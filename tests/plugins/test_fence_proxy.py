@@ -150,7 +150,7 @@ async def test_what_no_kill_holds_back_is_no_proof(
             assert says in done.details
 
 
-async def test_d13_only_where_proxies_are_the_only_way(pair: Pair, tmp_path: Path) -> None:
+async def test_b8_d13_only_where_proxies_are_the_only_way(pair: Pair, tmp_path: Path) -> None:
     with bouncer(pair.master.port) as it:
         other = it.server("h1", role="proxy")
         async with fenced(pair, it.ini, tmp_path, it.server(), only=False) as handyrep:

@@ -125,7 +125,7 @@ async def test_a_busy_session_does_not_hold_it_up(m1: Node) -> None:
         assert_fenced(m1, await fence(m1))
 
 
-async def test_a_busy_backend_that_its_postmaster_left_behind_is_found_and_ended(m1: Node) -> None:
+async def test_a2_a_busy_backend_that_its_postmaster_left_behind_is_found_and_ended(m1: Node) -> None:
     with computing(m1) as backend:
         os.kill(postmaster(m1), signal.SIGKILL)
         until(lambda: not m1.runs)
@@ -148,7 +148,7 @@ async def test_a_pid_file_that_lies_is_not_believed(m1: Node, content: str) -> N
     assert not canary_stands()
 
 
-async def test_hung_processes_are_ended(m1: Node) -> None:
+async def test_a3_hung_processes_are_ended(m1: Node) -> None:
     with computing(m1):
         for process in holders(m1):
             os.kill(process, signal.SIGSTOP)
@@ -294,7 +294,7 @@ async def test_a_symbolic_link_to_pgdata_hides_nothing(m1: Node) -> None:
     assert_fenced(m1, await fence(m1, changes={"pgdata": str(link), "restart_method": "successplugin"}))
 
 
-async def test_a_pgdata_in_which_nothing_can_be_left_is_no_proof(m1: Node) -> None:
+async def test_a11_a_pgdata_in_which_nothing_can_be_left_is_no_proof(m1: Node) -> None:
     m1.stop()
     m1.data.chmod(0o500)
     try:

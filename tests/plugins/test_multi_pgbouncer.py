@@ -78,7 +78,7 @@ async def test_every_name_leads_where_it_should(plugin: Managed, pair: Pair, one
 
 
 @pytest.mark.parametrize("refresh", ["auto", "restart"])
-async def test_after_a_failover_no_session_lives_on_at_the_old_master(
+async def test_d3_after_a_failover_no_session_lives_on_at_the_old_master(
     pair: Pair, running: Bouncer, tmp_path: Path, refresh: str
 ) -> None:
     async with managed(cluster_with(pair, running), running.ini, tmp_path, refresh=refresh) as plugin:
@@ -207,7 +207,7 @@ async def test_a_pgbouncer_that_does_not_answer_makes_it_uncertain_and_is_named(
     assert one_running.leads()["postgres"] == pair.replica.port
 
 
-async def test_one_that_is_down_gets_its_file_and_comes_up_right(
+async def test_d1_one_that_is_down_gets_its_file_and_comes_up_right(
     plugin: Managed, pair: Pair, one_running: Bouncer
 ) -> None:
     one_running.stop()
@@ -234,7 +234,7 @@ async def test_a_host_that_does_not_answer_holds_up_nobody(pair: Pair, one_runni
         ("logfile = /nonexistent/log\n", "reloading would end a pgbouncer"),
     ],
 )
-async def test_a_file_that_pgbouncer_does_not_take_is_no_success(
+async def test_d8_a_file_that_pgbouncer_does_not_take_is_no_success(
     pair: Pair, one_running: Bouncer, tmp_path: Path, extra: str, why: str
 ) -> None:
     cluster = cluster_with(pair, one_running)
@@ -245,7 +245,7 @@ async def test_a_file_that_pgbouncer_does_not_take_is_no_success(
     assert one_running.leads()["postgres"] in (pair.master.port, pair.replica.port)
 
 
-async def test_a_broken_template_touches_nothing(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+async def test_d6_a_broken_template_touches_nothing(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
     before = one_running.ini.read_text()
     async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template="{{ nothing }}") as plugin:
         for method in ("run", "init", "test"):
@@ -255,7 +255,7 @@ async def test_a_broken_template_touches_nothing(pair: Pair, one_running: Bounce
     assert one_running.ini.read_text() == before
 
 
-async def test_our_own_template_overwrites_no_file_of_somebody_else(
+async def test_d7_our_own_template_overwrites_no_file_of_somebody_else(
     pair: Pair, one_running: Bouncer, tmp_path: Path
 ) -> None:
     before = one_running.ini.read_text()
@@ -280,7 +280,7 @@ async def test_a_port_that_other_processes_share_is_never_done(pair: Pair, tmp_p
             assert (await plugin.call("block")).outcome is FAIL
 
 
-async def test_a_wrong_password_for_the_console_is_a_fail(plugin: Managed, one_running: Bouncer) -> None:
+async def test_d12_a_wrong_password_for_the_console_is_a_fail(plugin: Managed, one_running: Bouncer) -> None:
     (one_running.folder / "userlist.txt").write_text('"postgres" "another"\n')
     one_running.stop()
     one_running.start()

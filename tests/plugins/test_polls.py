@@ -49,7 +49,7 @@ async def test_a_stopped_server_gives_no_answer_and_no_word_of_life(name: str, h
     assert (seen.outcome, "alive" in seen.extra) == (FAIL, False)
 
 
-async def test_a_wrong_password_is_an_answer(m1: Node) -> None:
+async def test_a21_a_wrong_password_is_an_answer(m1: Node) -> None:
     m1.sql("alter role handyrep password 'another'")
     try:
         seen = await poll("poll_connect", m1)
@@ -71,7 +71,7 @@ def filled(where: str, crowd: list[psycopg.Connection[Any]]) -> None:
 
 
 @pytest.mark.parametrize(("name", "outcome"), [("poll_connect", FAIL), ("poll_isready", SUCCESS)])
-async def test_too_many_clients_is_life(name: str, outcome: Outcome, m1: Node) -> None:
+async def test_a13_too_many_clients_is_life(name: str, outcome: Outcome, m1: Node) -> None:
     """pg_isready calls it accepting: PostgreSQL counts its sessions after that. Either way it is alive."""
     where = f"host={m1.folder} port={m1.port} user=postgres dbname=postgres"
     crowd: list[psycopg.Connection[Any]] = []
@@ -113,7 +113,7 @@ async def test_a_pg_isready_that_cannot_be_used_knows_nothing(m1: Node) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere/pg_isready", "/bin/false", "/bin/true"])
-async def test_its_test_finds_out_a_program_that_is_not_pg_isready(path: str, m1: Node) -> None:
+async def test_a24_its_test_finds_out_a_program_that_is_not_pg_isready(path: str, m1: Node) -> None:
     """/bin/true would call every server alive for ever."""
     told = await poll("poll_isready", m1, "test", isready_path=path)
     assert (told.outcome, path in told.details) == (FAIL, True)

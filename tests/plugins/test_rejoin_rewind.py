@@ -62,7 +62,7 @@ async def test_one_that_wrote_nothing_more_follows_without_pg_rewind(two: tuple[
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_one_that_wrote_more_is_rewound_and_its_wal_is_kept(two: tuple[Node, Node], mode: str) -> None:
+async def test_c9_one_that_wrote_more_is_rewound_and_its_wal_is_kept(two: tuple[Node, Node], mode: str) -> None:
     old, new = part(*two, mode)
     redo = old.control("Latest checkpoint's REDO WAL file")
     told = await rejoin(old, new)
@@ -78,7 +78,7 @@ async def test_one_that_wrote_more_is_rewound_and_its_wal_is_kept(two: tuple[Nod
     await follows(old, new)
 
 
-async def test_wal_that_lies_elsewhere_is_kept_too(two: tuple[Node, Node]) -> None:
+async def test_h4_wal_that_lies_elsewhere_is_kept_too(two: tuple[Node, Node]) -> None:
     old, new = part(*two)
     elsewhere = old.folder / "wal"
     (old.data / "pg_wal").rename(elsewhere)
@@ -141,7 +141,7 @@ async def test_what_is_refused_is_not_even_fenced(two: tuple[Node, Node]) -> Non
 
 
 @pytest.mark.parametrize("why", ["hints", "program", "password"])
-async def test_what_pg_rewind_cannot_do_leaves_it_stopped_and_harmless(two: tuple[Node, Node], why: str) -> None:
+async def test_c17_what_pg_rewind_cannot_do_leaves_it_stopped_and_harmless(two: tuple[Node, Node], why: str) -> None:
     old, new = two
     if why == "hints":
         old.configure("wal_log_hints = off")
@@ -166,7 +166,7 @@ async def test_what_pg_rewind_cannot_do_leaves_it_stopped_and_harmless(two: tupl
 BREAKS = 'case "$*" in *--dry-run*) exec "$real" "$@";; esac; trap "" XFSZ; ulimit -f 2048; "$real" "$@"'
 
 
-async def test_one_that_was_broken_off_never_starts_and_is_rewound_again(two: tuple[Node, Node]) -> None:
+async def test_c18_one_that_was_broken_off_never_starts_and_is_rewound_again(two: tuple[Node, Node]) -> None:
     old, new = two
     old.sql("insert into t select generate_series(10, 40000)")
     old, new = part(old, new)

@@ -30,7 +30,7 @@ def well(played: Played) -> bool:
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["restarted", "replaced"])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name.replace(" ", "-"))
-def test_killed_at_every_place(story: Story, replaced: bool) -> None:
+def test_e1_e2_killed_at_every_place(story: Story, replaced: bool) -> None:
     whole = play(story)
     assert well(whole), told(story, whole, "none")
     assert whole.passed >= story.places, f"only {whole.passed} places"

@@ -132,7 +132,7 @@ def test_exit_codes() -> None:
     ]
 
 
-def test_a_definition_that_was_changed_in_the_file_alone_is_told(conf: Path, tmp_path: Path) -> None:
+def test_e9_a_definition_that_was_changed_in_the_file_alone_is_told(conf: Path, tmp_path: Path) -> None:
     assert handyrep("alter-server-def", "m1", "lag_limit=5", cwd=tmp_path).returncode == 0
     told = handyrep("read-log", cwd=tmp_path).stdout
     assert "m1 is defined differently" in told

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from handyrep.app import running
+from handyrep.engine.check import new_run
+from handyrep.model.run import RunKind
 from handyrep.operations.declare import Running, invoke
 from tests.surfaces.test_cli import GOOD
 
@@ -72,3 +74,16 @@ async def test_a_change_is_held_to_the_same(on: Running) -> None:
     assert on.engine.cluster.members["r1"].server == before
     assert (await call(on, "alter_server_def", "r1", "port=11"))["result"] == "SUCCESS"
     assert on.engine.cluster.members["r1"].server.port == 11
+
+
+@pytest.mark.parametrize("operation", ["remove", "disable", "alter_server_def", "add_server", "enable"])
+async def test_e19_while_a_failover_stands_open_the_list_of_servers_stays_as_it_is(on: Running, operation: str) -> None:
+    await call(on, "add_server", "r1", WELL)
+    before = dict(on.engine.cluster.members)
+    on.engine.journal.open(new_run(on.engine, RunKind.FAILOVER, "it counts on r1"))
+    arguments = {"server": "r2" if operation == "add_server" else "r1"}
+    if "server" in operation:
+        arguments["definition"] = "hostname=127.0.0.3,port=11,pgdata=/nowhere/third"
+    answer = await invoke(on, operation, arguments)
+    assert (answer["result"], "failover 1 stands open" in answer["details"]) == ("FAIL", True), answer
+    assert dict(on.engine.cluster.members) == before

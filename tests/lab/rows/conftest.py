@@ -1,0 +1,22 @@
+"""A cluster for a whole module in which the master falls again and again."""
+
+import pytest
+
+from tests.lab.cluster import LabCluster
+from tests.lab.lab import Lab
+from tests.lab.rows import falls
+
+
+@pytest.fixture(scope="module")
+def standing(ground: Lab) -> list[LabCluster]:
+    """The module's cluster."""
+    return [ground.cluster(15, disk_mb=1000)]
+
+
+@pytest.fixture
+def cluster(ground: Lab, standing: list[LabCluster]) -> LabCluster:
+    """It, with the master of now as its first host; another one when a test before has left it broken."""
+    if not falls.stands(standing[0]):
+        ground.remove_hosts()
+        standing[0] = ground.cluster(15, disk_mb=1000)
+    return standing[0]
