@@ -154,7 +154,7 @@ def heal(cluster: LabCluster, name: str) -> None:
     others = [other for other in cluster.hosts if other is not host and other.init_pid()]
     until(lambda: _reachable(host), f"{name} reachable")
     for other in others:
-        _until(functools.partial(_reaches, host, other), f"{name} reaching {other.name}")
+        until(functools.partial(_reaches, host, other), f"{name} reaching {other.name}")
 
 
 def _reaches(host: Host, other: Host) -> bool:
