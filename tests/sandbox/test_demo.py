@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from handyrep.sandbox.demo import _CONF
+
 DEMO = [sys.executable, "-m", "handyrep.sandbox"]
 
 
@@ -47,6 +49,11 @@ def test_one_failover_as_json(temporary: dict[str, str]) -> None:
     assert report["new_master"] in ("bob", "cyd")
     assert report["downtime_s"] > 0
     assert report["old_master_rejoined"] is True
+
+
+def test_nobody_but_the_story_brings_the_old_master_back() -> None:
+    """HandyRep's own ladder, at the same time, stopped the server that the story had just started."""
+    assert "\nrejoin_up_to = nothing\n" in _CONF
 
 
 def test_ctrl_c_after_the_story_leaves_nothing_behind(temporary: dict[str, str]) -> None:

@@ -32,6 +32,8 @@ profile = fast
 auto_failover = True
 poll_method = poll_connect
 fence_methods = fence_stop,
+# The story itself brings the old master back: two at once would stop each other's.
+rejoin_up_to = nothing
 
 [server_defaults]
 control = local
