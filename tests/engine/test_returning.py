@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from handyrep.errors import BusyError
+from handyrep.model.answer import Answer
+from handyrep.model.observation import Picture, Seen
 from handyrep.model.result import Result, fail, success
 from tests.engine.world import Imagined
 
@@ -50,7 +53,7 @@ async def test_a_former_master_is_brought_back_and_is_none_any_more() -> None:
         ("nothing", [], "bring it back with: handyrep remaster m1"),
         ("follow", ["rejoin.follow m1"], "is not back: it has parted"),
         ("rewind", ["rejoin.run m1"], "is not back: pg_rewind cannot"),
-        ("reclone", ["rejoin.run m1", "clone.run m1"], "is a replica of r1"),
+        ("reclone", ["rejoin.run m1", "clone.run m1"], "was started as a replica of r1"),
     ],
 )
 async def test_it_climbs_no_higher_than_it_may(rejoin_up_to: str, calls: list[str], says: str) -> None:
@@ -84,6 +87,28 @@ async def test_it_is_in_the_sentence_of_one_that_came_back() -> None:
     result = await world.engine.executor.rejoin("m1", "r1")
     assert result.details.endswith(f"; {KEPT}")
     assert result.extra["diverged"] == OWN
+
+
+async def test_one_that_was_started_is_counted_on_again_before_it_is_seen_to_receive() -> None:
+    world = await failed_over()
+    await look(world)
+    assert world.boxes["m1"].up
+    assert world.engine.worked_on == ()
+    assert world.plugins.count("rejoin.run") == 1
+
+
+async def test_nothing_is_copied_anew_from_a_master_that_is_gone() -> None:
+    world = await failed_over(rejoin_up_to="reclone")
+
+    def the_master_dies_meanwhile(_: object) -> Result:
+        world.boxes["r1"].up = False
+        world.engine.take(Picture(seen=MappingProxyType({"r1": Seen(up=Answer.NO)})))
+        return fail("r1 does not answer")
+
+    world.plugins.instead["rejoin.run"] = the_master_dies_meanwhile
+    await look(world)
+    assert world.plugins.count("clone.run") == 0
+    assert "is not back: r1 does not answer" in world.check.returning.rungs["m1"]
 
 
 async def test_after_a_failure_it_waits_longer_each_time() -> None:

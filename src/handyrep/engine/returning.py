@@ -15,6 +15,7 @@ from handyrep.model.answer import Answer, Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture, Seen
 from handyrep.model.result import Result
+from handyrep.model.status import Health
 from handyrep.plugin_api.contract import Kind
 
 YES, NO = Answer.YES, Answer.NO
@@ -116,7 +117,11 @@ class Returning:
         self._tell(name, told if _well(result) else f"follows nobody: {said(result)}")
 
     async def _climb(self, name: str, master: str) -> None:
-        """The lowest rung that works; the rungs above what rejoin_up_to allows are left to a person."""
+        """The lowest rung that works; the rungs above what rejoin_up_to allows are left to a person.
+
+        It ends once the server was started as a replica: whether it receives is for the next look to see. A failover that comes
+        meanwhile counts on it again, and one that cannot receive from a master that is gone is not copied anew for that.
+        """
         with self._engine.working_on(name, "bringing it back"):
             await self._climbed(name, master)
 
@@ -127,21 +132,33 @@ class Returning:
             return
         result = await self._rejoined(name, master, may_rewind=allowed >= LADDER.index("rewind"))
         self._tell_own_wal(name, result)
-        if result.outcome is Outcome.FAIL and allowed == LADDER.index("reclone"):
+        if result.outcome is Outcome.FAIL and allowed == LADDER.index("reclone") and self._is_well(master):
             self._tell(name, f"{said(result)}; it is copied anew from {master}")
             server = self._engine.cluster.members[name].server
             result = await self._engine.hands.use(Kind.CLONE, server=server, clonefrom=master, reclone=True)
             self._tell_own_wal(name, result)
-        told = f"is a replica of {master}: {result.details}" if _well(result) else f"is not back: {said(result)}"
-        self._tell(name, told)
+        self._tell(
+            name,
+            f"was started as a replica of {master}. {result.details}".strip()
+            if _well(result)
+            else f"is not back: {said(result)}",
+        )
+
+    def _is_well(self, master: str) -> bool:
+        """Whether it is the recorded master still, and answers."""
+        recorded = self._engine.cluster.master
+        gone = (Health.DOWN, Health.UNAVAILABLE)
+        return recorded is not None and recorded.name == master and recorded.status.health not in gone
 
     async def _rejoined(self, name: str, master: str, *, may_rewind: bool) -> Result:
-        if may_rewind:
-            self._tell(name, "is fenced; it follows where nothing has parted, else it is rewound")
-            return await self._engine.executor.rejoin(name, master)
-        self._tell(name, "is fenced; it follows if nothing has parted")
-        server = self._engine.cluster.members[name].server
-        return await self._engine.hands.use(Kind.REJOIN, "follow", server=server, newmaster=master)
+        how = (
+            "it follows where nothing has parted, else it is rewound"
+            if may_rewind
+            else "it follows if nothing has parted"
+        )
+        self._tell(name, f"is fenced; {how}")
+        server, method = self._engine.cluster.members[name].server, "run" if may_rewind else "follow"
+        return await self._engine.hands.use(Kind.REJOIN, method, server=server, newmaster=master)
 
     def _tell_own_wal(self, name: str, result: Result) -> None:
         """Once, whatever becomes of the server: it is what somebody must look at."""
