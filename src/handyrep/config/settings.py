@@ -136,7 +136,9 @@ class FailoverSettings:
         "no client can reach a PostgreSQL of the cluster but through its pgbouncers: what fence_proxy rests on",
     )
     rescue_method: str = directive(
-        word, "", "plugin that gives the new master the WAL which the old one never sent; blank: it is not tried"
+        word,
+        "rescue_wal",
+        "plugin that gives the new master the WAL which the old one never sent; failplugin: it is not tried",
     )
     slots_method: str = directive(
         word, "slots_sql", "plugin that makes replication slots on a new master, and names those that would be lost"
