@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.proxy import LabProxy
 from tests.lab.rows import falls
 from tests.lab.shell import LabError
-from tests.lab.test_proxies import directives, let_in
+from tests.lab.test_proxies import directives
 
 pytestmark = pytest.mark.lab
 INI = "/etc/pgbouncer/pgbouncer.ini"
@@ -31,13 +31,21 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def well_led(handyrep: Watched, templates: Path) -> None:
-    """The proxies are HandyRep's, and all is well."""
+    """The proxies are HandyRep's, and all is well. What is not answered in time is asked again: this is not about that."""
     await handyrep.healthy()
     init = await handyrep.call("connection_proxy_init")
-    if init["result"] != "SUCCESS":
-        (templates / "pgbouncer.ini.j2").write_text(init["template"])
+    for _ in range(5):
+        if init["result"] == "SUCCESS":
+            break
+        if "template" in init:
+            (templates / "pgbouncer.ini.j2").write_text(init["template"])
         init = await handyrep.call("connection_proxy_init")
     assert init["result"] == "SUCCESS", init
+
+
+def wait_until_led(proxy: LabProxy, address: str) -> None:
+    """Until its clients get to this server."""
+    faults.until(lambda: not lets_nobody_in(proxy) and proxy.leads_to() == address, f"{proxy.name} at {address}", 60)
 
 
 def lets_nobody_in(proxy: LabProxy) -> bool:
@@ -81,10 +89,8 @@ async def test_b7_d5_a_proxy_without_a_way_and_one_without_a_file_are_told_and_l
         await handyrep.until(lambda: members_are(handyrep, proxies, Health.UNAVAILABLE), f"a word of both: {members}")
         no_file.host.inside("umount", "/etc/pgbouncer")
         no_way.host.place.heal()
-        repaired = await handyrep.call("connection_failover")
-        assert repaired["result"] == "SUCCESS", repaired
         for proxy in proxies:
-            assert await asyncio.to_thread(let_in, proxy) == cluster.host(new).address
+            await asyncio.to_thread(wait_until_led, proxy, cluster.host(new).address)
         await falls.green(handyrep, old)
 
 
@@ -107,5 +113,5 @@ async def test_d2_without_any_proxy_the_database_is_failed_over_and_proxies_come
         assert all(proxy.name in left(handyrep) for proxy in proxies)
         for proxy in proxies:
             proxy.host.inside("systemctl", "start", "pgbouncer")
-            assert await asyncio.to_thread(let_in, proxy) == cluster.host(new).address
+            await asyncio.to_thread(wait_until_led, proxy, cluster.host(new).address)
         await falls.green(handyrep, old)

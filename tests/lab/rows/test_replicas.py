@@ -74,16 +74,16 @@ async def test_c14_one_that_stopped_replaying_for_want_of_its_masters_limits_is_
     await asyncio.to_thread(cluster.wait_until_streaming, old, 2)
     faults.until(lambda: cluster.value(small, "select pg_get_wal_replay_pause_state()") == "paused", f"{small} paused")
     async with watch(cluster) as handyrep:
-        await handyrep.until(lambda: handyrep.rule == "F07", "a look")
+        await handyrep.healthy()
         async with Writer(cluster) as writer:
             await asyncio.to_thread(faults.crash, cluster, old)
             await handyrep.until(lambda: handyrep.master == other, f"{other} chosen")
-            await asyncio.to_thread(writer.wait_for, 20)
-            # Before that it cannot follow anybody: a replica that does not replay starts no receiver.
+            # Before that it follows nobody, and no commit ends: a replica that does not replay starts no receiver.
             with cluster.connect(small) as boss:
                 boss.execute("alter system set max_connections = 60")
             await asyncio.to_thread(falls.start, cluster, small)
             assert await handyrep.failed_over(old) == other
+            await asyncio.to_thread(writer.wait_for, 20)
         await falls.green(handyrep, old)
         assert writer.lost(other) == set()
 
