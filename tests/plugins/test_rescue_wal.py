@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -368,6 +369,17 @@ async def test_a_replica_with_half_a_copy_can_be_promoted_where_it_stands(lost: 
     alone.stop()
     alone.start()
     assert not alone.value("pg_is_in_recovery()")
+
+
+async def test_a_receiver_that_waits_for_an_answer_does_not_keep_the_replica_from_it(lost: Lost, house: Estate) -> None:
+    """As long as it waits for a host that is cut off, PostgreSQL does not look into pg_wal."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        alone = standby(house, f"host=127.0.0.1 port={mute.getsockname()[1]} user=replication")
+        until(lambda: alone.value("exists (select from pg_stat_activity where backend_type = 'walreceiver')"), alone)
+        done = await rescue(lost.old, alone, lost.upto, deadline_s=20.0)
+        assert done.outcome is SUCCESS, done.details
+        assert rows(alone) == 150
+        alone.stop("immediate")
 
 
 async def test_it_says_beforehand_what_it_lacks(lost: Lost) -> None:

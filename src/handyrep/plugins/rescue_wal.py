@@ -37,7 +37,15 @@ select pg_is_in_recovery() as in_recovery,
 _REPLAYED = """
 select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::text, '0/0') as lsn
 """
+_WAKE = """
+select pg_reload_conf(), (select min(pid) from pg_stat_activity where backend_type = 'walreceiver') as receiver
+"""
+# A receiver that waits for the answer of a host that is cut off keeps PostgreSQL from looking into pg_wal, for minutes. SQL cannot end it.
+_END_RECEIVER = """
+case $(tr '\\0' ' ' < "/proc/$1/cmdline") in *walreceiver*) kill -TERM "$1";; esac
+"""
 _LOOK_EVERY_S = 0.02
+_WAKE_EVERY_S = 1.0
 _COPY_SHARE, _REPLAY_SHARE = 0.7, 0.9
 """Of the time there is: until then it must be copied, and replayed; the rest is for taking back, and for saying what was seen."""
 
@@ -74,7 +82,7 @@ class rescue_wal(handyrepplugin):
     Does: reads on the old master's disk, and asks the candidate where it stands; goes on only if both are of one cluster and timeline and
     have the same bytes up to there. Copies what is lacking through HandyRep, in pieces and packed, into a folder of the
     candidate's pg_wal; pg_waldump must be able to read it to its end. Only then whole files take their places by renames, and the one
-    that the candidate stands in is written on, as its receiver would do it. A reload wakes it up to replay them.
+    that the candidate stands in is written on, as its receiver would do it. A reload, and the end of a receiver that waits for the old master, wake it up to replay them.
     Touches on the server: the old master: nothing. The candidate: pg_wal/handyrep.rescue, which is gone in the end; segments in pg_wal, in
     archive_status those marks of them that the old master had.
     Needs: SSH to both hosts; pg_controldata on the old master's, pg_waldump on the candidate's; gzip, base64, sha256sum; a login with
@@ -214,8 +222,6 @@ class rescue_wal(handyrepplugin):
         try:
             kept = str(gap.kept_bytes // PIECE_BYTES)
             await self._done(candidate, GIVE, str(PIECE_BYTES), kept, archived, *gap.segments)
-            with contextlib.suppress(DatabaseError):
-                await self.query(candidate, "select pg_reload_conf()", login=Login.SUPERUSER)
             replayed = await self._replayed(candidate, gap.upto, end)
         except (DatabaseError, NoAnswerError, RefusedError) as error:
             return self.uncertain(f"{what}, and whether it replays them is not known: {error}")
@@ -225,8 +231,11 @@ class rescue_wal(handyrepplugin):
 
     async def _replayed(self, candidate: str, wanted: Lsn, end: float) -> Lsn:
         """How far it has come when it is far enough, or at `end`. Raises RefusedError when it is no replica any more."""
-        clock = self.call.world.clock
+        clock, waken = self.call.world.clock, 0.0
         while True:
+            if clock.monotonic() >= waken:
+                waken = clock.monotonic() + _WAKE_EVERY_S
+                await self._woken(candidate)
             row = (await self.query(candidate, _REPLAYED))[0]
             if row["in_recovery"] is not True:
                 raise RefusedError(f"{candidate} is not in recovery any more")
@@ -234,6 +243,14 @@ class rescue_wal(handyrepplugin):
             if lsn >= wanted or clock.monotonic() >= end:
                 return lsn
             await clock.sleep(_LOOK_EVERY_S)
+
+    async def _woken(self, candidate: str) -> None:
+        """Let it look into pg_wal at once; if that cannot be ordered, it does by itself."""
+        with contextlib.suppress(DatabaseError):
+            row = (await self.query(candidate, _WAKE, login=Login.SUPERUSER))[0]
+            if row["receiver"] is not None:
+                argv = ("sh", "-c", _END_RECEIVER, "end_receiver", str(row["receiver"]))
+                await self.run_as_postgres(candidate, *argv)
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when a program that it needs is not on a server."""
