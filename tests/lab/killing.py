@@ -38,9 +38,14 @@ async def play(cluster: LabCluster, conf: Path, writer: Writer, when: str, numbe
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.lab.mortal", when, str(number), "-c", str(conf), "serve", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )  # fmt: skip
-    await asyncio.sleep(1)
-    await asyncio.to_thread(faults.crash, cluster, old)
-    killed = await _killed(process, writer)
+    try:
+        await asyncio.sleep(1)
+        await asyncio.to_thread(faults.crash, cluster, old)
+        killed = await _killed(process, writer)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     async with watching(conf) as handyrep:
         promoted_by_hand = await _promoted_by_hand(cluster, handyrep, old)
         await handyrep.until(lambda: handyrep.master not in ("", old), f"a master other than {old}", PATIENCE_S)

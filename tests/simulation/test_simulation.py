@@ -9,7 +9,7 @@ import pytest
 
 from handyrep.decide import candidates, failover, promise, stages
 from handyrep.decide.policy import Policy
-from handyrep.engine import agreeing, check, engine, execute
+from handyrep.engine import agreeing, engine, execute
 from handyrep.engine.check import Check
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.journal import Journal
@@ -112,16 +112,6 @@ def the_first_promise_is_kept(patch: Patch) -> None:
     patch.setitem(execute.STEPS, stages.RECORD.id, recording)
 
 
-def timelines_are_not_compared(patch: Patch) -> None:
-    choose = candidates.choose
-
-    def forgetful(ordered: Any, cluster: Cluster, *rest: Any, **named: Any) -> Any:
-        return choose(ordered, dataclasses.replace(cluster, timeline=0), *rest, **named)
-
-    patch.setattr(before, "choose", forgetful)
-    patch.setattr(check, "choose", forgetful)
-
-
 def acknowledged_rows_may_be_lost(patch: Patch) -> None:
     choose = candidates.choose
 
@@ -175,7 +165,6 @@ def first_violation(seeds: range) -> str:
         (a_cut_off_handyrep_acts, ("I15",)),
         (intentions_are_not_written, ("I5",)),
         (the_first_promise_is_kept, ("I3",)),
-        (timelines_are_not_compared, ("I4", "I3")),
         (acknowledged_rows_may_be_lost, ("I3",)),
         (nobody_sees_that_a_run_stands_open, ("I7",)),
     ],
