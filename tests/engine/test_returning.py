@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from handyrep.decide.promise import UNDER_NO_LIST
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer
 from handyrep.model.observation import Picture, Seen
@@ -206,3 +207,12 @@ async def test_what_is_under_way_ends_with_handyrep() -> None:
     assert world.check.returning._task is not None
     assert world.check.returning._task.done()
     await Imagined().check.returning.close()
+
+
+async def test_a_new_masters_list_promises_nothing_of_what_came_before_it() -> None:
+    world = Imagined()
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.check.run(verify=True)
+    assert world.master == "r1"
+    assert world.engine.cluster.older_lists == (UNDER_NO_LIST,)
