@@ -90,6 +90,28 @@ async def test_it_is_in_the_sentence_of_one_that_came_back() -> None:
     assert result.extra["diverged"] == OWN
 
 
+async def test_a_replica_that_came_back_to_the_old_master_is_led_to_the_new_one() -> None:
+    world = Imagined()
+    await world.look()
+    world.boxes["m1"].up = world.boxes["r2"].up = False
+    world.boxes["r1"].synchronous = world.boxes["m1"].synchronous = ""
+    world.plugins.instead["follow.run"] = lambda _: fail("r2 is silent")
+    await world.look()
+    assert (world.master, world.engine.cluster.astray) == ("r1", ("r2",))
+    del world.plugins.instead["follow.run"]
+    world.restarted()
+    await look(world)
+    world.boxes["r2"].up = world.boxes["r2"].receiving = True
+    before = world.plugins.count("follow.run r2")
+    for _ in range(3):
+        world.clock.now_s += 100
+        await look(world)
+    assert world.plugins.count("follow.run r2") == before + 1
+    assert world.boxes["r2"].follows == "r1"
+    await look(world)
+    assert world.engine.cluster.astray == ()
+
+
 async def test_one_that_was_started_is_counted_on_again_before_it_is_seen_to_receive() -> None:
     world = await failed_over()
     await look(world)

@@ -21,10 +21,11 @@ UNDER_NO_LIST = ""
 def remembered(cluster: Cluster, picture: Picture) -> Cluster:
     """The cluster with what must be known once the master cannot be asked any more, as far as the master tells it.
 
-    A former master that replicates from the present one is none any more.
+    A former master that replicates from the present one is none any more, and a replica that does is led right.
     """
     deposed = tuple(name for name in cluster.deposed if not _follows(picture.of(name)))
-    cluster = dataclasses.replace(cluster, deposed=deposed)
+    astray = tuple(name for name in cluster.astray if not _follows(picture.of(name)))
+    cluster = dataclasses.replace(cluster, deposed=deposed, astray=astray)
     facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
     if facts is None or facts.in_recovery or not _is_ours(facts, cluster):
         return cluster

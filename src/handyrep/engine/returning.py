@@ -82,10 +82,14 @@ class Returning:
                 await self._task
 
     def _needs(self, member: Member, seen: Seen) -> bool:
-        """A replica that runs and receives from nobody; a former master that has stopped on a host that answers."""
+        """A replica that runs and receives from nobody, or where it was led before the failover; a former master that has stopped.
+
+        One that receives from another replica because a person wants it so is let be.
+        """
         if seen.up is YES:
-            follows_nobody = seen.facts is not None and seen.facts.in_recovery and not seen.facts.receiving
-            return follows_nobody and seen.replicating is NO and self._engine.policy.remaster
+            astray = member.name in self._engine.cluster.astray
+            misled = seen.facts is not None and seen.facts.in_recovery and (astray or not seen.facts.receiving)
+            return misled and seen.replicating is NO and self._engine.policy.remaster
         stopped = seen.host_answers is YES and seen.running is NO
         return stopped and member.name in self._engine.cluster.deposed
 

@@ -51,6 +51,7 @@ class Cluster:
     `ordered_lists`: lists that HandyRep ordered and does not know the end of: each may be in force, now or later.
     `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
+    `astray`: replicas that were to follow the present master when it became one, and were not seen to yet.
     `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
     `kept`: (fence, server) wherever a fence may have left on a server what it keeps up there.
@@ -70,6 +71,7 @@ class Cluster:
     ordered_lists: tuple[str, ...] = ()
     last_seen: LastSeen | None = None
     deposed: tuple[str, ...] = ()
+    astray: tuple[str, ...] = ()
     proxies_behind: bool = False
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""

@@ -64,6 +64,7 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
     return dataclasses.replace(
         cluster,
         epoch=run.epoch,
+        astray=tuple(name for name in run.replicas if name != run.new_master) if run.remaster else (),
         deposed=tuple(sorted({*cluster.deposed, run.old_master} - {run.new_master})),
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
