@@ -42,7 +42,7 @@ MISTAKES = {
     "    def run(self, servername): return {'result': 'SUCCES'}": "whose 'result' is str",
     "    def run(self, servername): return self.fail('')": "fails without saying why",
     "    def run(self, servername): raise KeyError('x')": "ends badly: plugin bad: raised KeyError",
-    "    def run(self, servername): time.sleep(0.5); return self.success()": "does not end by itself",
+    "    def run(self, servername): time.sleep(3); return self.success()": "does not end by itself",
     "    def run(self): return self.success()": "does not take servername",
     "    def run(self, servername): yield 1": "yields: a plugin returns its answer",
     "    run = 5": "bad.run is no method",
@@ -100,7 +100,7 @@ def test_a_slow_plugin_does_not_hold_up_the_suite(tmp_path: Path) -> None:
     write(tmp_path, HEAD + "    def run(self, servername): time.sleep(5)\n")
     began = time.monotonic()
     assert check_plugin("bad", Kind.POLL, plugins_dir=tmp_path) != []
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_try_plugin_makes_one_call_in_a_world_of_ones_choice() -> None:
