@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench killed soak clean system
+.PHONY: help demo test check fix docs mutants simulate bench killed outcomes soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,9 @@ killed: system $(VENV)/.dev ## Kill the real process before and after every reco
 
 soak: system $(VENV)/.dev ## Fail over for real, 200 times, and judge what clients were told, as root (N=10, ARGS="--seed S --control asynchronous")
 	@$(PY) -m soak $(if $(N),-n $(N)) $(ARGS)
+
+outcomes: system $(VENV)/.dev ## Break clusters with the ready configurations and see what comes of it, as root (ARGS="--write")
+	@$(PY) -m bench.outcomes $(ARGS)
 
 system: ## Install the Debian packages that the lab needs, when root and they are missing
 	@scripts/system_packages.sh
