@@ -209,11 +209,26 @@ async def test_without_its_list_nobody_is_promoted(result: Result) -> None:
     made.plugins.instead["sync.run"] = lambda _: result
     done = await made.look()
     assert made.plugins.count("promotion.run") == 0
-    assert (done.outcome is Outcome.FAIL) is (result.outcome is Outcome.FAIL)
-    assert (made.engine.journal.open_run() is None) is (result.outcome is Outcome.FAIL)
+    assert (done.outcome, made.engine.journal.open_run()) == (Outcome.FAIL, None)
     del made.plugins.instead["sync.run"]
     await made.look()
     assert made.master == "r1"
+
+
+async def test_a_candidate_that_dies_before_it_has_its_list_makes_room_for_another() -> None:
+    made = world(BOTH)
+    await made.look(2)
+    made.boxes["m1"].up = False
+
+    def it_dies(_: object) -> Result:
+        made.boxes["r1"].up = False
+        return uncertain("no answer")
+
+    made.plugins.instead["sync.run"] = it_dies
+    await made.look()
+    del made.plugins.instead["sync.run"]
+    await made.look()
+    assert (made.master, made.plugins.count("promotion.run")) == ("r2", 1)
 
 
 async def test_without_enough_to_name_nothing_is_stopped_and_the_reason_is_told() -> None:

@@ -129,7 +129,8 @@ async def test_wal_that_was_never_sent_is_given_to_the_candidate_before_it_is_pr
 
 
 async def test_without_a_rescue_what_may_not_be_lost_is_not_lost() -> None:
-    world = await lost_master(synchronous="", rescue_method="", max_lost_wal=0.0)
+    world = await lost_master(synchronous="", rescue_method="failplugin", max_lost_wal=0.0)
+    world.plugins.instead["rescue.run"] = lambda _: fail("it stands in for one that is not wanted")
     world.boxes["m1"].position = 5000
     await world.look()
     (_, how, text) = world.engine.journal.runs()[-1]

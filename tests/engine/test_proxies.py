@@ -36,9 +36,7 @@ class WithProxies(Imagined):
 
     async def cycle(self) -> None:
         await self.check.run(verify=False)
-        task = self.check.proxies._task
-        if task is not None:
-            await task
+        await self.check.proxies.beside.ended()
 
     async def failed_over(self) -> None:
         await self.look()
@@ -132,10 +130,9 @@ async def test_what_is_under_way_ends_with_handyrep() -> None:
     world.boxes["p2"].up = False
     await world.failed_over()
     await world.check.run(verify=False)
+    assert not world.check.proxies.beside.idle
     await world.check.close()
-    task = world.check.proxies._task
-    assert task is not None
-    assert task.done()
+    assert world.check.proxies.beside.idle
 
 
 async def test_clients_that_are_held_back_for_two_masters_count_as_behind() -> None:

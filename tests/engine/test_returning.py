@@ -12,6 +12,7 @@ from handyrep.errors import BusyError
 from handyrep.model.answer import Answer
 from handyrep.model.observation import Picture, Seen
 from handyrep.model.result import Result, fail, success
+from handyrep.plugin_api.contract import Kind
 from tests.engine.world import Imagined
 
 
@@ -28,9 +29,7 @@ async def failed_over(**failover: Any) -> Imagined:
 async def look(world: Imagined) -> Result:
     """A full check, and the end of what it began beside it."""
     result = await world.check.run(verify=True)
-    task = world.check.returning._task
-    if task is not None:
-        await task
+    await world.check.returning.beside.ended()
     return result
 
 
@@ -218,17 +217,21 @@ async def test_a_failover_may_begin_while_a_server_is_brought_back_and_does_not_
 async def test_what_is_under_way_ends_with_handyrep() -> None:
     world = await failed_over()
 
-    async def never(name: str, master: str) -> Result:
-        await asyncio.Event().wait()
-        return success(f"{name} follows {master}")
+    real = world.plugins.call
 
-    world.engine.executor.rejoin = never  # type: ignore[method-assign] # it never comes back
+    async def never_back(kind: Kind, *arguments: Any, **named: Any) -> Result:
+        if kind is Kind.REJOIN:
+            await asyncio.Event().wait()
+        return await real(kind, *arguments, **named)
+
+    world.plugins.call = never_back  # type: ignore[method-assign] # it never comes back
     await world.check.run(verify=True)
     await asyncio.sleep(0)
-    await world.check.returning.close()
-    assert world.check.returning._task is not None
-    assert world.check.returning._task.done()
-    await Imagined().check.returning.close()
+    assert list(world.engine.worked_on) == ["bringing it back (m1)"]
+    await world.check.close()
+    assert world.check.returning.beside.idle
+    assert list(world.engine.worked_on) == []
+    await Imagined().check.close()
 
 
 async def test_a_new_masters_list_promises_nothing_of_what_came_before_it() -> None:

@@ -55,16 +55,6 @@ async def test_a_failover_does_not_ask_the_dead_and_tells_what_was_lost_once_it_
     assert done.details.endswith("; note: the logical slot cdc is lost; r2 receives without its slot")
 
 
-async def test_with_a_blank_slots_method_nobody_is_asked_for_slots() -> None:
-    world = Imagined(slots_method="")
-    await world.look()
-    assert (await call(world, "what_if", event="m1 dies"))["lost_slots"] == []
-    world.boxes["r2"].follows = ""
-    await look(world)
-    assert (await call(world, "manual_failover"))["result"] == "SUCCESS"
-    assert ordered(world, "slots") == []
-
-
 async def test_a_replica_that_follows_nobody_gets_its_slot_first() -> None:
     world = Imagined()
     world.plugins.instead["follow.run"] = lambda _: success(warnings=["it has no slot"])

@@ -41,7 +41,7 @@ FREEZE = Stage(
 RESCUE = Stage("rescue", "give the best replica the WAL that {old} wrote and never sent", Then.HEED, Then.HEED)
 CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO)
 AGREE = Stage(
-    "agree", "tell {new} which replicas its commits wait for, before anybody can write there", Then.UNDO, Then.WAIT
+    "agree", "tell {new} which replicas its commits wait for, before anybody can write there", Then.UNDO, Then.UNDO
 )
 CATCH_UP = Stage("catch_up", "wait until {new} has everything that {old} wrote", Then.UNDO, Then.UNDO)
 PROMOTE = Stage("promote", "order {new} to become the master", Then.HEED, Then.HEED)

@@ -12,6 +12,7 @@ from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
 from handyrep.engine.kept import let_start
+from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
 from handyrep.engine.slots import KeptForNobody
@@ -87,9 +88,8 @@ class Check:
 
     async def close(self) -> None:
         """End what is done beside the checks."""
-        await self.proxies.close()
-        await self.returning.close()
-        await self.upkeep.close()
+        for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside):
+            await work.close()
 
     async def _look(self, *, verify: bool) -> Picture:
         self._polls += 1
@@ -107,7 +107,7 @@ class Check:
             return None
         active = await engine.may_act()
         if active.outcome is not Outcome.SUCCESS:
-            return fail(f"a {run.kind.value} stands open, but this HandyRep is not the HandyRep master: {said(active)}")
+            return fail(f"a {run.kind.value} stands open, but this HandyRep may not act: {said(active)}")
         async with engine.changing(f"{run.kind.value} {run.epoch}"):
             run = engine.journal.open_run()
             return None if run is None else await engine.conductor.lead(run)
@@ -243,20 +243,6 @@ async def foreseen(engine: Engine, picture: Picture) -> Choice:
     lenient = Policy(max_lost_wal_bytes=2**63)
     choice = choose(ordered, engine.cluster, picture, lenient, last_lsn=Lsn(0))
     return able_to_agree(choice, engine.cluster, engine.policy)
-
-
-def cooldown_left_s(engine: Engine) -> float:
-    """Seconds in which no second automatic failover is made."""
-    ended = engine.cluster.failed_over_at
-    if ended is None:
-        return 0.0
-    return max(engine.policy.failover_cooldown_s - (engine.steady.now() - ended).total_seconds(), 0.0)
-
-
-def maintenance_left_s(engine: Engine) -> float:
-    """Seconds in which HandyRep only looks."""
-    until = engine.cluster.maintenance_until
-    return 0.0 if until is None else max((until - engine.steady.now()).total_seconds(), 0.0)
 
 
 def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", remaster: bool | None = None) -> Run:

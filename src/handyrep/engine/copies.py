@@ -132,6 +132,4 @@ def merged(own: Cluster, other: Cluster) -> Cluster:
         theirs = other.members.get(name)
         role = member.server.role if theirs is None else theirs.server.role
         members[name] = dataclasses.replace(member, server=dataclasses.replace(member.server, role=role))
-    return dataclasses.replace(
-        other, name=own.name, status=own.status, members=MappingProxyType(members), last_seen=own.last_seen
-    )
+    return dataclasses.replace(other, name=own.name, status=own.status, members=MappingProxyType(members))

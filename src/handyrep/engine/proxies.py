@@ -3,12 +3,9 @@
 Works beside the checks, and only while the master is well. Which server is the master is never decided here.
 """
 
-import asyncio
-import contextlib
-
+from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
-from handyrep.errors import HandyRepError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
 from handyrep.model.server import Role
@@ -22,7 +19,7 @@ class Proxies:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._task: asyncio.Task[None] | None = None
+        self.beside = Beside()
         self._not_before = 0.0
         self._pause_s = 0.0
         self._up: frozenset[str] = frozenset()
@@ -41,15 +38,8 @@ class Proxies:
         if facts is None or facts.in_recovery:
             return
         due = bool(came_back) or self._engine.clock.monotonic() >= self._not_before
-        if due and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._repoint())
-
-    async def close(self) -> None:
-        """End what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if due and self.beside.idle:
+            self.beside.begin(self._repoint())
 
     async def _repoint(self) -> None:
         engine = self._engine
@@ -60,7 +50,7 @@ class Proxies:
                 if master is not None and active.outcome is Outcome.SUCCESS and engine.journal.open_run() is None:
                     result = await engine.executor.repoint(master.name)
                     self._tell("" if result.outcome is Outcome.SUCCESS else said(result), master.name)
-        except HandyRepError as error:
+        except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
             self.told = str(error)
         self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._not_before = engine.clock.monotonic() + self._pause_s

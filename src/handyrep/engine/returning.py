@@ -4,10 +4,9 @@ Works beside the checks, one server at a time: a copy of hours must not keep Han
 master, and nothing of a former master is deleted that may be the only copy: that is the plugins' promise (rejoin, clone).
 """
 
-import asyncio
-import contextlib
 import math
 
+from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
 from handyrep.engine.slots import sentences
@@ -30,7 +29,7 @@ class Returning:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._task: asyncio.Task[None] | None = None
+        self.beside = Beside()
         self._not_before: dict[str, float] = {}
         self._pause_s: dict[str, float] = {}
         self._own_wal: dict[str, str] = {}
@@ -42,7 +41,7 @@ class Returning:
         cluster = self._engine.cluster
         for name in (*cluster.deposed, *(master.name for master in cluster.masters)):
             self._untidy.setdefault(name, 0.0)
-        if self._task is not None and not self._task.done():
+        if not self.beside.idle:
             return
         for member in cluster.replicas:
             seen = picture.of(member.name)
@@ -51,10 +50,10 @@ class Returning:
                 self._not_before.pop(member.name, None)
                 self._pause_s.pop(member.name, None)
                 if self._may_be_tidied(member.name):
-                    self._task = asyncio.create_task(self._tidy(member))
+                    self.beside.begin(self._tidy(member))
                     return
             elif self._needs(member, seen) and self._is_due(member.name):
-                self._task = asyncio.create_task(self._bring_back(member.name, running=seen.up is YES))
+                self.beside.begin(self._bring_back(member.name, running=seen.up is YES))
                 return
 
     def _may_be_tidied(self, name: str) -> bool:
@@ -66,20 +65,13 @@ class Returning:
         """What it had for others when it was the master is of no use there, and would keep its WAL for ever."""
         engine = self._engine
         self._untidy[member.name] = engine.clock.monotonic() + _LONGEST_PAUSE_S
-        if (await engine.hands.may_act()).outcome is not Outcome.SUCCESS:
+        if (await engine.may_act()).outcome is not Outcome.SUCCESS:
             return
         result = await engine.hands.use(Kind.SLOTS, "tidy", server=member.server)
         if _well(result):
             self._untidy.pop(member.name, None)
         if not _well(result) or result.extra.get("dropped"):
             engine.events.record("slots", f"{member.name}: {said(result)}", {"server": member.name})
-
-    async def close(self) -> None:
-        """End what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     def _needs(self, member: Member, seen: Seen) -> bool:
         """A replica that runs and receives from nobody, or where it was led before the failover; a former master that has stopped.
@@ -114,8 +106,7 @@ class Returning:
         async with engine.changing(f"re-pointing {name}"):
             patience_s = engine.settings.failover.call_timeout * _CALLS_OF_A_FOLLOW
             server = engine.cluster.members[name].server
-            if engine.hands.configured(Kind.SLOTS):
-                await engine.hands.use(Kind.SLOTS, newmaster=master, patience_s=patience_s)
+            await engine.hands.use(Kind.SLOTS, newmaster=master, patience_s=patience_s)
             result = await engine.hands.use(Kind.FOLLOW, server=server, newmaster=master, patience_s=patience_s)
         told = "; ".join([f"was told to receive from {master}", *sentences(result.extra.get("warnings"))])
         self._tell(name, told if _well(result) else f"follows nobody: {said(result)}")

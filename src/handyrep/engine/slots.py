@@ -13,8 +13,6 @@ from handyrep.ports import EventSink
 
 async def would_lack(hands: Hands, candidate: str) -> list[str]:
     """A sentence for each logical slot of the master that the candidate would not have in its place, or why that is not known."""
-    if not hands.configured(Kind.SLOTS):
-        return []
     told = await hands.use(Kind.SLOTS, "lost", newmaster=candidate)
     if told.outcome is not Outcome.SUCCESS:
         return [said(told)]
@@ -36,8 +34,6 @@ class KeptForNobody:
 
     async def look(self) -> None:
         """A server that did not answer takes nothing back of what was told."""
-        if not self._hands.configured(Kind.SLOTS):
-            return
         looked = await self._hands.use(Kind.SLOTS, "test")
         found = sentences(looked.extra.get("warnings"))
         if looked.outcome is not Outcome.SUCCESS:

@@ -4,13 +4,13 @@ Works beside the checks, one round at a time. Never while a run stands open: a f
 up. Where something was kept up stands in the cluster's state before it is done, so that it is found again whatever happens.
 """
 
-import asyncio
-import contextlib
 import dataclasses
 
+from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
 from handyrep.engine.kept import Pair, called, wanted
+from handyrep.engine.pauses import maintenance_left_s
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result
@@ -21,27 +21,19 @@ class Upkeep:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._task: asyncio.Task[None] | None = None
+        self.beside = Beside()
         self._told: dict[Pair, str] = {}
 
     def tend(self, picture: Picture) -> None:
         """After a look at a well master. Maintenance does not end it: a lease that runs out would stop a master that is well."""
-        idle = self._task is None or self._task.done()
-        if idle and (self._due() or self._engine.cluster.kept):
-            self._task = asyncio.create_task(self._round(picture))
-
-    async def close(self) -> None:
-        """End what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if self.beside.idle and (self._due() or self._engine.cluster.kept):
+            self.beside.begin(self._round(picture))
 
     def _due(self) -> tuple[Pair, ...]:
         return wanted(self._engine.hands, self._engine.settings, self._engine.cluster)
 
     async def _round(self, picture: Picture) -> None:
-        active = await self._engine.hands.may_act()
+        active = await self._engine.may_act()
         if active.outcome is not Outcome.SUCCESS:
             return
         for pair in self._due():
@@ -53,11 +45,8 @@ class Upkeep:
     def _may_leave(self, name: str, picture: Picture) -> bool:
         """A former master keeps what holds it down until it is a replica again."""
         cluster = self._engine.cluster
-        until = cluster.maintenance_until
-        maintenance = until is not None and self._engine.steady.now() < until
-        return (
-            not maintenance and not cluster.frozen and name not in cluster.deposed and picture.of(name).up is Answer.YES
-        )
+        held_back = cluster.frozen or maintenance_left_s(self._engine)
+        return not held_back and name not in cluster.deposed and picture.of(name).up is Answer.YES
 
     async def _contained(self, pair: Pair, method: str) -> None:
         """Whatever was awaited before this, the master may be another one meanwhile: what a proof was built on is never kept up again."""

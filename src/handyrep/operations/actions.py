@@ -17,7 +17,7 @@ async def only_if_active(on: Running) -> None:
     """Raises RefusedError when another HandyRep is the HandyRep master."""
     active = await on.engine.may_act()
     if active.outcome is not Outcome.SUCCESS:
-        raise RefusedError(f"this HandyRep is not the HandyRep master: {said(active)}")
+        raise RefusedError(f"this HandyRep may not act: {said(active)}")
 
 
 def postgres_or_refuse(on: Running, name: str) -> Server:

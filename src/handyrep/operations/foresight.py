@@ -5,8 +5,9 @@ from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
-from handyrep.engine.check import cooldown_left_s, foreseen, maintenance_left_s, new_run, proofs
+from handyrep.engine.check import foreseen, new_run, proofs
 from handyrep.engine.engine import Engine
+from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
 from handyrep.engine.slots import would_lack
 from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome

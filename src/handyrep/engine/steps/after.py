@@ -82,8 +82,6 @@ async def slots(on: Scene, run: Run, _: str) -> Result:
 
 async def make_slots(on: Scene, master: str) -> Result:
     """Make the slots that the replicas use on `master`."""
-    if not on.hands.configured(Kind.SLOTS):
-        return success("slots_method is blank: no slots are made")
     return await on.hands.use(Kind.SLOTS, newmaster=master)
 
 

@@ -136,8 +136,6 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
     best = (await _choice(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
     if best is None:
         return success("there is no replica to give it to")
-    if not on.hands.configured(Kind.RESCUE):
-        return fail(f"{best} lacks WAL that the old master has, and rescue_method is blank")
     return await on.hands.use(Kind.RESCUE, servername=run.old_master, candidate=best, upto=str(end))
 
 
