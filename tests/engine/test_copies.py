@@ -126,12 +126,19 @@ async def test_two_journals_of_one_run_that_differ_are_a_persons() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"records": [{}], "cluster": {}}', '{"records": [1], "cluster": null}']
 )
-async def test_a_copy_that_cannot_be_used_is_told_and_passed_over(text: str) -> None:
+async def test_a_copy_that_cannot_be_used_is_told_and_is_no_reason_to_act_as_if_there_were_none(text: str) -> None:
     pair = Pair()
-    pair.hosts["r1"] = text
-    await pair.first.look()
-    assert pair.first.events.of("copies")[0].startswith("the copy of the journal on r1 cannot be used")
-    assert "accepts connections" in (await pair.first.look()).details
+    await pair.first_is_killed("fence.run")
+    good, pair.hosts = pair.hosts["r1"], {"r1": text}
+    result = await pair.second.look()
+    assert "it is not known what another HandyRep did: r1" in result.details
+    await pair.second.look(2)
+    (told,) = pair.second.events.of("copies")
+    assert told.startswith("the copy of the journal on r1 cannot be used")
+    assert pair.second.plugins.count("fence.run") == 0
+    pair.hosts["r2"] = good
+    await pair.second.look(2)
+    assert pair.second.master == "r1"
 
 
 async def test_a_copy_of_another_cluster_is_passed_over() -> None:

@@ -41,6 +41,7 @@ class Copies:
         self._events = events
         self._patience_s = patience_s * _CALLS
         self._is_current = False
+        self._told: dict[str, str] = {}
 
     @property
     def behind(self) -> bool:
@@ -70,32 +71,40 @@ class Copies:
                 f"what another HandyRep may have done is not known: {said(result)}",
                 remedy="HandyRep acts once more than half of the servers can be read, or with journal_method left blank.",
             )
-        texts: Mapping[str, str] = result.extra.get("texts", {})
-        copies = [copy for name, text in texts.items() if (copy := self._understood(name, text)) is not None]
+        copies = self._understood(result.extra.get("texts", {}))
         self._refuse_two_journals(copies)
         newest = max(copies, key=lambda copy: (copy.epoch, len(copy.records)), default=None)
         if newest is not None:
             self._go_on_from(newest)
         self._is_current = True
 
-    def _understood(self, name: str, text: str) -> Copy | None:
-        """None when it is not ours, or cannot be used: that is told."""
-        try:
-            content = json.loads(text)
-            epoch = content["records"][0]["epoch"] if content["records"] else 0
-            records = tuple(record for record in content["records"] if record["epoch"] == epoch)
-            copy = Copy(int(epoch), records, from_json(content["cluster"]))
-        except (ValueError, KeyError, TypeError, AttributeError, HandyRepError) as error:
-            self._events.record(
-                "copies", f"the copy of the journal on {name} cannot be used: {error}", {"server": name}
+    def _understood(self, texts: Mapping[str, str]) -> list[Copy]:
+        """Those of this cluster; what is wrong with the others is told. Raises RefusedError when some are there and none can be used."""
+        copies, unusable = [], []
+        for name, text in texts.items():
+            try:
+                copy = _parsed(text)
+            except (ValueError, KeyError, TypeError, AttributeError, HandyRepError) as error:
+                unusable.append(name)
+                self._tell(name, f"cannot be used ({type(error).__name__}: {error})")
+                continue
+            known, theirs = self._state.cluster.system_identifier, copy.cluster.system_identifier
+            if known and theirs and known != theirs:
+                self._tell(name, f"is of another cluster (system identifier {theirs})")
+            else:
+                copies.append(copy)
+        if unusable and not copies:
+            raise RefusedError(
+                f"the copies of the journal cannot be used, so it is not known what another HandyRep did: {', '.join(unusable)}",
+                remedy="Look what stands there, and take away what is damaged.",
             )
-            return None
-        known, theirs = self._state.cluster.system_identifier, copy.cluster.system_identifier
-        if known and theirs and known != theirs:
-            text = f"the copy of the journal on {name} is of another cluster (system identifier {theirs})"
-            self._events.record("copies", text, {"server": name})
-            return None
-        return copy
+        return copies
+
+    def _tell(self, name: str, what: str) -> None:
+        """Once: as long as nobody has repaired it, every look finds it again."""
+        if self._told.get(name) != what:
+            self._events.record("copies", f"the copy of the journal on {name} {what}", {"server": name})
+        self._told[name] = what
 
     def _refuse_two_journals(self, copies: Iterable[Copy]) -> None:
         """Raises RefusedError when one tells of the run that stands in our own journal, and tells another story."""
@@ -123,6 +132,13 @@ class Copies:
         self._journal.take_over(rest)
         text = f"goes on from run {copy.epoch}, which another HandyRep wrote down"
         self._events.record("copies", text, {"epoch": copy.epoch})
+
+
+def _parsed(text: str) -> Copy:
+    content = json.loads(text)
+    epoch = content["records"][0]["epoch"] if content["records"] else 0
+    records = tuple(record for record in content["records"] if record["epoch"] == epoch)
+    return Copy(int(epoch), records, from_json(content["cluster"]))
 
 
 def merged(own: Cluster, other: Cluster) -> Cluster:
