@@ -125,6 +125,17 @@ async def test_nothing_is_done_while_handyrep_must_stand_still(still: str) -> No
     assert world.times == before
 
 
+async def test_clients_are_not_led_to_a_master_that_does_not_answer_any_more() -> None:
+    world = WithProxies()
+    world.boxes["p2"].up = False
+    await world.failed_over()
+    before = world.times
+    await world.check.run(verify=False)
+    world.boxes["r1"].up = False
+    await world.check.proxies.beside.ended()
+    assert world.times == before
+
+
 async def test_what_is_under_way_ends_with_handyrep() -> None:
     world = WithProxies()
     world.boxes["p2"].up = False

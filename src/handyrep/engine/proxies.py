@@ -34,9 +34,6 @@ class Proxies:
         if not cluster.proxies_behind or not self._engine.hands.configured(Kind.CONNECTION_FAILOVER):
             self.told, self._pause_s = "", 0.0
             return
-        facts = picture.of(cluster.master.name).facts if cluster.master is not None else None
-        if facts is None or facts.in_recovery:
-            return
         due = bool(came_back) or self._engine.clock.monotonic() >= self._not_before
         if due and self.beside.idle:
             self.beside.begin(self._repoint())
@@ -45,15 +42,22 @@ class Proxies:
         engine = self._engine
         try:
             async with engine.changing("re-pointing the proxies"):
-                master = engine.cluster.master
                 active = await engine.may_act()
-                if master is not None and active.outcome is Outcome.SUCCESS and engine.journal.open_run() is None:
-                    result = await engine.executor.repoint(master.name)
-                    self._tell("" if result.outcome is Outcome.SUCCESS else said(result), master.name)
+                if active.outcome is Outcome.SUCCESS and engine.journal.open_run() is None:
+                    await self._repoint_to_the_master()
         except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
             self.told = str(error)
         self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._not_before = engine.clock.monotonic() + self._pause_s
+
+    async def _repoint_to_the_master(self) -> None:
+        """The check that began this may be a while ago: the master is looked at again before clients are led there."""
+        engine, master = self._engine, self._engine.cluster.master
+        facts = await engine.observer.facts(master.name) if master is not None else None
+        if master is None or facts is None or facts.in_recovery:
+            return
+        result = await engine.executor.repoint(master.name)
+        self._tell("" if result.outcome is Outcome.SUCCESS else said(result), master.name)
 
     def _tell(self, told: str, master: str) -> None:
         if told != self.told or not told:
