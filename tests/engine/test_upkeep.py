@@ -49,7 +49,7 @@ async def test_it_is_kept_up_at_each_look_at_a_well_master(world: Imagined) -> N
     await rounds(world, 3)
     assert world.plugins.count(KEEP) == 3
     assert world.plugins.count("fence.keep") == 3
-    assert world.engine.cluster.kept == (("fence_lease", "m1"),)
+    assert world.engine.cluster.kept_up == (("fence_lease", "m1"),)
     assert world.events.of("upkeep") == []
 
 
@@ -57,7 +57,7 @@ async def test_a_fence_that_keeps_nothing_up_is_not_asked_to(world: Imagined) ->
     world.plugins.registry.lacking = {"keep"}
     await rounds(world)
     assert world.plugins.count("fence.keep") == 0
-    assert world.engine.cluster.kept == ()
+    assert world.engine.cluster.kept_up == ()
 
 
 async def test_where_it_is_kept_up_is_written_down_before_and_survives_a_restart(world: Imagined) -> None:
@@ -65,18 +65,18 @@ async def test_where_it_is_kept_up_is_written_down_before_and_survives_a_restart
 
     def keep(_: Mapping[str, Any]) -> Result:
         assert world.store.content is not None
-        seen.extend(from_json(world.store.content).kept)
+        seen.extend(from_json(world.store.content).kept_up)
         return uncertain("the line is dead")
 
     world.plugins.instead["fence.keep"] = keep
     await rounds(world)
     assert seen == [("fence_lease", "m1")]
-    assert from_json(to_json(world.engine.cluster)).kept == (("fence_lease", "m1"),)
+    assert from_json(to_json(world.engine.cluster)).kept_up == (("fence_lease", "m1"),)
 
 
 async def test_what_cannot_be_written_down_is_not_done(world: Imagined) -> None:
     await rounds(world)
-    world.engine.state.update(dataclasses.replace(world.engine.cluster, kept=()))
+    world.engine.state.update(dataclasses.replace(world.engine.cluster, kept_up=()))
     world.store.broken = True
     await rounds(world)
     assert world.plugins.count(KEEP) == 1
@@ -85,7 +85,7 @@ async def test_what_cannot_be_written_down_is_not_done(world: Imagined) -> None:
 
 async def test_a_master_that_is_not_well_is_not_kept_up(world: Imagined) -> None:
     world.boxes["m1"].up = world.boxes["m1"].host = False
-    world.engine.state.update(dataclasses.replace(world.engine.cluster, kept=(("fence_lease", "m1"),)))
+    world.engine.state.update(dataclasses.replace(world.engine.cluster, kept_up=(("fence_lease", "m1"),)))
     await rounds(world)
     assert world.plugins.count("fence.keep") == world.plugins.count("fence.leave") == 0
 
@@ -172,7 +172,7 @@ async def test_a_former_master_that_is_a_replica_is_left(world: Imagined) -> Non
     new_master(world, "r1")
     await rounds(world)
     assert world.plugins.count(LEAVE) == 1
-    assert world.engine.cluster.kept == (("fence_lease", "r1"),)
+    assert world.engine.cluster.kept_up == (("fence_lease", "r1"),)
     await rounds(world)
     assert world.plugins.count("fence.leave") == 1
 
@@ -191,7 +191,7 @@ async def test_what_holds_a_former_master_down_stays_until_it_is_a_replica(world
         world.maintenance(5)
     await rounds(world)
     assert world.plugins.count("fence.leave") == 0
-    assert ("fence_lease", "m1") in world.engine.cluster.kept
+    assert ("fence_lease", "m1") in world.engine.cluster.kept_up
 
 
 async def test_after_maintenance_it_is_taken_away(world: Imagined) -> None:
@@ -208,10 +208,10 @@ async def test_one_that_could_not_be_left_is_left_later(world: Imagined) -> None
     new_master(world, "r1")
     world.plugins.instead["fence.leave"] = lambda _: uncertain("the line is dead")
     await rounds(world)
-    assert ("fence_lease", "m1") in world.engine.cluster.kept
+    assert ("fence_lease", "m1") in world.engine.cluster.kept_up
     world.plugins.instead["fence.leave"] = lambda _: success()
     await rounds(world)
-    assert ("fence_lease", "m1") not in world.engine.cluster.kept
+    assert ("fence_lease", "m1") not in world.engine.cluster.kept_up
 
 
 async def test_a_fence_that_is_not_configured_any_more_leaves_the_master(world: Imagined) -> None:
@@ -223,7 +223,7 @@ async def test_a_fence_that_is_not_configured_any_more_leaves_the_master(world: 
     world.restarted()
     await rounds(world)
     assert world.plugins.calls.count(LEAVE) == 1
-    assert world.engine.cluster.kept == ()
+    assert world.engine.cluster.kept_up == ()
 
 
 async def test_before_the_master_is_started_in_place_it_is_let_go(world: Imagined) -> None:

@@ -11,7 +11,7 @@ from handyrep.engine.agreeing import Agreeing
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
-from handyrep.engine.kept import let_start
+from handyrep.engine.kept_up import let_start
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning

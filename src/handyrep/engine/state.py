@@ -100,7 +100,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "proxies_behind": cluster.proxies_behind,
         "maintenance_until": cluster.maintenance_until.isoformat() if cluster.maintenance_until else None,
         "maintenance_reason": cluster.maintenance_reason,
-        "kept": [list(pair) for pair in cluster.kept],
+        "kept_up": [list(pair) for pair in cluster.kept_up],
         "frozen": cluster.frozen,
         "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
     }
@@ -137,7 +137,7 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             proxies_behind=content.get("proxies_behind") is True,
             maintenance_until=_when(content.get("maintenance_until")),
             maintenance_reason=str(content.get("maintenance_reason", "")),
-            kept=tuple((str(fence), str(server)) for fence, server in content.get("kept", ())),
+            kept_up=tuple((str(fence), str(server)) for fence, server in content.get("kept_up", ())),
             frozen=str(content["frozen"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -9,7 +9,7 @@ import dataclasses
 from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
-from handyrep.engine.kept import Pair, called, wanted
+from handyrep.engine.kept_up import Pair, called, wanted
 from handyrep.engine.pauses import maintenance_left_s
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
@@ -26,7 +26,7 @@ class Upkeep:
 
     def tend(self, picture: Picture) -> None:
         """After a look at a well master. Maintenance does not end it: a lease that runs out would stop a master that is well."""
-        if self.beside.idle and (self._due() or self._engine.cluster.kept):
+        if self.beside.idle and (self._due() or self._engine.cluster.kept_up):
             self.beside.begin(self._round(picture))
 
     def _due(self) -> tuple[Pair, ...]:
@@ -38,7 +38,7 @@ class Upkeep:
             return
         for pair in self._due():
             await self._contained(pair, "keep")
-        for pair in self._engine.cluster.kept:
+        for pair in self._engine.cluster.kept_up:
             if pair not in self._due() and self._may_leave(pair[1], picture):
                 await self._contained(pair, "leave")
 
@@ -64,15 +64,15 @@ class Upkeep:
         self._told[pair] = told
 
     async def _keep(self, pair: Pair) -> Result:
-        if pair not in self._engine.cluster.kept:
-            self._remember((*self._engine.cluster.kept, pair))
+        if pair not in self._engine.cluster.kept_up:
+            self._remember((*self._engine.cluster.kept_up, pair))
         return await called(self._engine.hands, pair, "keep")
 
     async def _leave(self, pair: Pair) -> Result:
         result = await called(self._engine.hands, pair, "leave")
         if result.outcome is Outcome.SUCCESS:
-            self._remember(tuple(one for one in self._engine.cluster.kept if one != pair))
+            self._remember(tuple(one for one in self._engine.cluster.kept_up if one != pair))
         return result
 
-    def _remember(self, kept: tuple[Pair, ...]) -> None:
-        self._engine.state.update(dataclasses.replace(self._engine.cluster, kept=kept))
+    def _remember(self, kept_up: tuple[Pair, ...]) -> None:
+        self._engine.state.update(dataclasses.replace(self._engine.cluster, kept_up=kept_up))

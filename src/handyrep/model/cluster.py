@@ -54,7 +54,7 @@ class Cluster:
     `astray`: replicas that were to follow the present master when it became one, and were not seen to yet.
     `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
-    `kept`: (fence, server) wherever a fence may have left on a server what it keeps up there.
+    `kept_up`: (fence, server) wherever a fence may have left on a server what it keeps up there.
     `frozen`: why automation stands still until a person decides; '' when it does not.
     """
 
@@ -75,7 +75,7 @@ class Cluster:
     proxies_behind: bool = False
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""
-    kept: tuple[tuple[str, str], ...] = ()
+    kept_up: tuple[tuple[str, str], ...] = ()
     frozen: str = ""
 
     @property

@@ -1,7 +1,7 @@
 """Operations that act on servers. Each looks afterwards: SUCCESS means that what was asked was seen to be so."""
 
 from handyrep.engine.hands import said
-from handyrep.engine.kept import let_start
+from handyrep.engine.kept_up import let_start
 from handyrep.engine.state import to_json
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome

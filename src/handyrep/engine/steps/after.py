@@ -5,7 +5,7 @@ import dataclasses
 from handyrep.decide import stages
 from handyrep.decide.promise import UNDER_NO_LIST
 from handyrep.engine.hands import numbered, said
-from handyrep.engine.kept import let_promote
+from handyrep.engine.kept_up import let_promote
 from handyrep.engine.slots import sentences
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome

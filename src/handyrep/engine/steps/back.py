@@ -5,7 +5,7 @@ import dataclasses
 
 from handyrep.decide import stages
 from handyrep.engine.hands import said
-from handyrep.engine.kept import let_start
+from handyrep.engine.kept_up import let_start
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success, uncertain

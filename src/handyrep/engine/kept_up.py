@@ -28,12 +28,12 @@ async def called(hands: Hands, pair: Pair, method: str) -> Result:
 async def let_start(hands: Hands, settings: Settings, cluster: Cluster, name: str) -> None:
     """Before the recorded master is started on purpose: a fence that holds it down while HandyRep is away must let it go."""
     for pair in wanted(hands, settings, cluster):
-        if pair[1] == name and pair in cluster.kept:
+        if pair[1] == name and pair in cluster.kept_up:
             await called(hands, pair, "keep")
 
 
 async def let_promote(hands: Hands, cluster: Cluster, name: str) -> None:
     """Before a former master is promoted again: what was kept up there in its former time would hold it down."""
-    for pair in cluster.kept:
+    for pair in cluster.kept_up:
         if pair[1] == name:
             await called(hands, pair, "leave")
