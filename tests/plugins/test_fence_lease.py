@@ -266,9 +266,9 @@ class MasterHost:
     def __post_init__(self) -> None:
         self.real = RealHosts()
 
-    def silent_after_its_clock(self) -> None:
-        """What comes after the question for its clock is carried out or not: nothing is heard."""
-        self.before = lambda kind: setattr(self, "silent", kind != "clock")
+    def silent_from(self, first: str) -> None:
+        """That kind of order is carried out or not: nothing is heard of it, nor of what comes after it."""
+        self.before = lambda kind: setattr(self, "silent", self.silent or kind == first)
 
     def hears_all(self) -> None:
         self.silent, self.before = False, lambda _: None
@@ -405,6 +405,34 @@ async def test_without_a_lease_that_was_seen_in_place_nothing_is_claimed_or_done
     assert stage.two.r1.value(STREAMS)
 
 
+@pytest.mark.parametrize("lost", ["renew", "arm"])
+async def test_an_order_that_nobody_answered_is_no_lease_that_was_seen_in_place(stage: Stage, lost: str) -> None:
+    """Nothing was there before it, and it may never have arrived."""
+    stage.host.silent_from(lost)
+    async with stage.again() as called:
+        assert (await fence(called, "keep")).outcome is UNCERTAIN
+    async with stage.again() as called:
+        done = await fence(called)
+    assert stage.host.sent == ["clock", "renew", "arm"][: 2 if lost == "renew" else 3]
+    assert (done.outcome, done.extra) == (FAIL, {"untouched": True})
+    assert "no lease was seen in place on m1" in done.details
+
+
+async def test_while_it_is_put_in_place_anew_there_may_be_no_guard(stage: Stage) -> None:
+    """The former guard is ended before the new one is started, and what came of that nobody heard."""
+    async with stage.again() as called:
+        await fence(called, "keep")
+        stage.clock.skipped_s += 3
+        stage.host.armed = ""
+        stage.host.silent_from("arm")
+        assert (await fence(called, "keep")).outcome is UNCERTAIN
+        done = await fence(called)
+        assert (done.outcome, done.extra) == (FAIL, {"untouched": True})
+        stage.host.hears_all()
+        assert (await fence(called, "keep")).outcome is SUCCESS
+        assert stage.terms == {"m1": TERMS}
+
+
 async def test_a_lease_that_is_found_broken_is_no_proof_any_more(stage: Stage) -> None:
     async with stage.again() as called:
         await fence(called, "keep")
@@ -451,7 +479,7 @@ async def test_the_silence_of_the_replicas_is_waited_for_as_well(stage: Stage) -
 
 
 async def test_a_renewal_that_is_under_way_when_a_proof_begins_is_the_last_one(stage: Stage) -> None:
-    """RENEW finds that not all is in place, but ARM, which would renew it, is not sent any more."""
+    """RENEW finds that not all is in place, but ARM, which would renew it, is not sent any more; and what is not in place proves nothing."""
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def held() -> None:
@@ -471,7 +499,9 @@ async def test_a_renewal_that_is_under_way_when_a_proof_begins_is_the_last_one(s
         kept = await keeping
         assert kept.details == "a proof was begun meanwhile: it was not renewed"
         assert stage.host.sent[3:] == ["renew"]
-        assert (await proving).outcome is SUCCESS
+        done = await proving
+        assert done.outcome is FAIL
+        assert "not all was in place on m1; all was put back" in done.details
         stage.host.before = lambda _: None
         await fence(called, "release")
 
@@ -530,7 +560,7 @@ async def test_a_server_that_was_removed_may_be_attached_until_the_host_knows(st
         await fence(called, "keep")
     stage.more = ()
     async with stage.again() as called:
-        stage.host.silent_after_its_clock()
+        stage.host.silent_from("renew")
         assert (await fence(called, "keep")).outcome is UNCERTAIN
         done = await fence(called)
         assert done.extra == {"untouched": True}
@@ -544,7 +574,7 @@ async def test_a_lease_that_was_longer_is_waited_for_until_the_host_knows(stage:
     async with stage.again(lease="30 s") as called:
         await fence(called, "keep")
     async with stage.again() as called:
-        stage.host.silent_after_its_clock()
+        stage.host.silent_from("renew")
         assert (await fence(called, "keep")).outcome is UNCERTAIN
         assert stage.terms == {"m1": {**TERMS, "lease_s": 30.0}}
         stage.host.hears_all()

@@ -90,7 +90,7 @@ class fence_lease(handyrepplugin):
         hindered = await self._silenced(terms)
         if not hindered:
             await self._wait_until(began + terms.over_within_s, terms)
-            hindered = await self._not_silent(terms)
+            hindered = await self._not_silent(terms) or await self._found_broken(servername)
         if not hindered:
             waited = self.call.world.clock.monotonic() - began
             proof = f"its lease of {terms.lease_s:g} s was last renewed {waited:.1f} s ago, and since then {_listed(terms.peers)} receive nothing: its own host has stopped it"
@@ -160,15 +160,18 @@ class fence_lease(handyrepplugin):
         return self.server(servername).pgdata, f"{ROOM}/{name}", name
 
     async def _renewed(self, servername: str, known: _Known, proofs: int) -> Result:
-        """By RENEW, or by ARM where not all is in place. What is sent is written down first, as the loosest of what may hold."""
+        """By RENEW, or by ARM where not all is in place. Where a lease was seen in place, the loosest of what may hold is written down first."""
         wanted = Terms(self.lease, self.silence, tuple(sorted(s.name for s in self._others(servername))))
         before = (await remembered(self)).get(servername)
-        await remember(self, servername, wanted if before is None else before.loosest(wanted))
+        if before is not None:
+            await remember(self, servername, before.loosest(wanted))
         addresses = sorted({a for s in self._others(servername) for a in (s.hostname, s.client_address) if a})
         how = (f"{self.silence * 1000:.0f}", self.settings.handyrep.replication_user, *addresses)
         mark = hashlib.sha256(json.dumps([how, ARM, GUARD]).encode()).hexdigest()
         said: dict[str, str] = {}
         for script, more in ((RENEW, ()), (ARM, how)):
+            if script is ARM:
+                await remember(self, servername, None)
             if known.proofs != proofs or known.clock is None:
                 return self.fail("a proof was begun meanwhile: it was not renewed")
             sent_at_s = self.call.world.clock.monotonic()
@@ -178,7 +181,6 @@ class fence_lease(handyrepplugin):
                 await remember(self, servername, wanted)
                 known.renewed_at_s = sent_at_s if known.proofs == proofs else None
                 return self.success("renewed" if script is RENEW else "put in place")
-        await remember(self, servername, None)
         return self.fail(said.get("fault") or "it could not be put in place")
 
     async def _order(self, servername: str, known: _Known, script: str, *arguments: str) -> dict[str, str]:
@@ -231,6 +233,10 @@ class fence_lease(handyrepplugin):
         """Who receives all the same, after all that time; or ''."""
         said = await on_each(self._peers(terms), self._silent, limit_s=_LOOK_S, acts=False)
         return _why_not(said)
+
+    async def _found_broken(self, servername: str) -> str:
+        """What a renewal that was under way when this began has told since; or ''."""
+        return "" if servername in await remembered(self) else f"not all was in place on {servername}"
 
     async def _silent(self, server: Server) -> Result:
         seen = await _starving.look(self, server.name)
