@@ -608,3 +608,15 @@ async def test_a_record_that_cannot_be_read_proves_nothing(stage: Stage) -> None
         assert (await fence(called, "test")).outcome is FAIL
         done = await fence(called)
         assert (done.outcome, done.extra) == (FAIL, {"untouched": True})
+
+
+async def test_what_could_not_be_forgotten_on_disk_is_forgotten_there_later(stage: Stage) -> None:
+    async with stage.again() as called:
+        await fence(called, "keep")
+        blocked = stage.state / "fence_lease.json.new"
+        blocked.mkdir()
+        assert (await fence(called, "leave")).outcome is UNCERTAIN
+        assert stage.terms == {"m1": TERMS}
+        blocked.rmdir()
+        assert (await fence(called, "leave")).outcome is SUCCESS
+    assert stage.terms == {}

@@ -96,17 +96,19 @@ async def remembered(plugin: "handyrepplugin") -> dict[str, Terms]:
 async def remember(plugin: "handyrepplugin", server: str, terms: Terms | None) -> None:
     """Write it down before it is so; None: there is none any more, which holds even if it cannot be written. Raises PluginError, NoAnswerError."""
     known = await remembered(plugin)
-    if known.get(server) == terms:
+    if known.get(server) == terms and "unwritten" not in plugin.memory:
         return
     new = {name: one for name, one in {**known, server: terms}.items() if one is not None}
     if terms is None:
         plugin.memory["terms"] = new
+    plugin.memory["unwritten"] = True
     text = json.dumps({name: dataclasses.asdict(one) for name, one in new.items()})
     limit_s = plugin.call.left_s() * _SHARE
     ran = await plugin.run_local("sh", "-c", _WRITE, "write", _place(plugin), stdin=text.encode(), timeout_s=limit_s)
     if ran.exit_status != 0:
         raise PluginError(f"{_place(plugin)} cannot be written: {last_words(ran)}")
     plugin.memory["terms"] = new
+    plugin.memory.pop("unwritten", None)
 
 
 def _place(plugin: "handyrepplugin") -> str:
