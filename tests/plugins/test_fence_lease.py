@@ -461,7 +461,7 @@ async def proven(stage: Stage, called: Plugins) -> None:
     assert done.outcome is SUCCESS, done.details
     assert done.extra["ended"] is True
     assert "r1 receive nothing" in str(done.extra["proof"])
-    assert stage.clock.monotonic() - before >= 10 * 1.02 + 1 + 5 + 3
+    assert stage.clock.monotonic() - before >= 10 * 1.02 + 1 + 9 + 3
     assert len(stage.host.orders) == sent
     assert not stage.two.r1.value("exists (select from pg_stat_wal_receiver)")
     released = await fence(called, "release")
@@ -469,12 +469,26 @@ async def proven(stage: Stage, called: Plugins) -> None:
     await eventually(lambda: stage.two.r1.value(STREAMS))
 
 
+async def test_what_a_proof_was_built_on_is_not_renewed_until_the_proof_is_taken_back(stage: Stage) -> None:
+    async with stage.again() as called:
+        await fence(called, "keep")
+        assert (await fence(called)).outcome is SUCCESS
+        sent = list(stage.host.sent)
+        kept = await fence(called, "keep")
+        assert (kept.outcome, kept.details) == (FAIL, "a proof rests on it: it is not renewed")
+        assert stage.host.sent == sent
+        await fence(called, "release")
+        assert len(stage.host.sent) > len(sent)
+        stage.clock.skipped_s += 10
+        assert (await fence(called, "keep")).outcome is SUCCESS
+
+
 async def test_the_silence_of_the_replicas_is_waited_for_as_well(stage: Stage) -> None:
     async with stage.again(lease="2 s", silence="20 s") as called:
         await fence(called, "keep")
         before = stage.clock.monotonic()
         assert (await fence(called)).outcome is SUCCESS
-        assert stage.clock.monotonic() - before >= 20 * 1.01 + 1 + 5 + 3
+        assert stage.clock.monotonic() - before >= 20 * 1.01 + 1 + 9 + 3
         await fence(called, "release")
 
 

@@ -3,6 +3,7 @@
 Owns the file in state_dir that says on which servers a lease is kept and on what terms: a HandyRep that was started anew knows no more.
 """
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -95,6 +96,11 @@ async def remembered(plugin: "handyrepplugin") -> dict[str, Terms]:
 
 async def remember(plugin: "handyrepplugin", server: str, terms: Terms | None) -> None:
     """Write it down before it is so; None: there is none any more, which holds even if it cannot be written. Raises PluginError, NoAnswerError."""
+    async with plugin.memory.setdefault("writing", asyncio.Lock()):
+        await _written(plugin, server, terms)
+
+
+async def _written(plugin: "handyrepplugin", server: str, terms: Terms | None) -> None:
     known = await remembered(plugin)
     if known.get(server) == terms and "unwritten" not in plugin.memory:
         return

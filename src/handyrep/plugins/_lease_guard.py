@@ -6,8 +6,8 @@ which stays, is shut. Must never end a PostgreSQL whose lease is not over.
 
 from handyrep.plugins._holders import DATA, HOLDERS, STOP
 
-CHECK_S, STOP_S = 1.0, 5.0
-"""How often the guard looks, and how long it may need until no process is left."""
+CHECK_S, STOP_S = 1.0, 9.0
+"""How often the guard looks (and may wait two seconds for ss); how long until no process is left: 6.5 s of stopping, and looking for them."""
 ROOM = "/run/handyrep-lease"
 
 # The lease's end is a time of this host since it was started (with suspension), in hundredths of a second: whatever a clock is set to,
@@ -123,6 +123,7 @@ for program in ss awk systemd-run getent; do command -v "$program" >/dev/null ||
 runs && unit=$(unit_of "$main") || unit=$(doors | sed 's!.*/\(.*\)\.d/.*!\1!' | head -n 1)
 [ -n "$unit" ] || fault "PostgreSQL does not run in a service of systemd, so what would start it after a reboot is not known"
 mkdir -p -m 0755 "${room%/*}" && mkdir -p -m 0700 "$room" || fault "$room cannot be made"
+rm -f "$room/terms"
 for name in "$@"; do getent ahosts "$name" | cut -d' ' -f1; done | sort -u | tr '\n' ' ' | put "$room/peers" || fault "$room cannot be written"
 put "$room/guard" && echo "$unit" | put "$room/unit" || fault "$room cannot be written"
 renew "$until" || fault "the order came too late"

@@ -31,11 +31,15 @@ _OWN_END = 0.9
 
 @dataclasses.dataclass(slots=True)
 class _Known:
-    """Of one server, between calls. `proofs` counts the proofs that were begun: a renewal that began before one is not sent after it."""
+    """Of one server, between calls. `proofs` counts the proofs that were begun: a renewal that began before one is not sent after it.
+
+    `rested_on`: a proof is under way, or was given and not taken back: nothing may be renewed.
+    """
 
     clock: HostClock | None = None
     renewed_at_s: float | None = None
     proofs: int = 0
+    rested_on: bool = False
     told: tuple[str, ...] = ()
 
 
@@ -81,7 +85,12 @@ class fence_lease(handyrepplugin):
         """SUCCESS with `proof` when the time is over."""
         known = self._known(servername)
         known.proofs += 1
-        known.renewed_at_s = None
+        known.rested_on, known.renewed_at_s = True, None
+        proof = await self._proven(servername, known)
+        known.rested_on = proof.outcome is Outcome.SUCCESS
+        return proof
+
+    async def _proven(self, servername: str, known: _Known) -> Result:
         began = self.call.world.clock.monotonic()
         terms, why = await self._possible(servername)
         if terms is None:
@@ -103,6 +112,7 @@ class fence_lease(handyrepplugin):
     async def release(self, servername: str) -> Result:
         """Let the replicas receive as before, and the master start, if its host answers."""
         known = self._known(servername)
+        known.rested_on = False
         told = known.told or tuple(s.name for s in self._others(servername))
         replicas = [s for s in self._others(servername) if s.name in told]
         back, lease = await asyncio.gather(_starving.put_back(self, replicas), self.keep(servername))
@@ -121,6 +131,8 @@ class fence_lease(handyrepplugin):
     async def keep(self, servername: str) -> Result:
         """Renew the lease, or put all in place for it."""
         known = self._known(servername)
+        if known.rested_on:
+            return self.fail("a proof rests on it: it is not renewed", untouched=True)
         proofs, now = known.proofs, self.call.world.clock.monotonic()
         if known.renewed_at_s is not None and now - known.renewed_at_s < self.lease * _RENEW_AFTER:
             return self.success(f"renewed {now - known.renewed_at_s:.1f} s ago")
@@ -137,7 +149,7 @@ class fence_lease(handyrepplugin):
     async def leave(self, servername: str) -> Result:
         """Take all away that keep() put there."""
         known = self._known(servername)
-        known.clock = known.renewed_at_s = None
+        known.rested_on, known.clock, known.renewed_at_s = False, None, None
         await remember(self, servername, None)
         try:
             ran = await self.run_as_root(servername, "sh", "-c", LEAVE, "leave", *self._place(servername))

@@ -78,7 +78,8 @@ class fence_starve(handyrepplugin):
         promise, ready, why = await self._possible(servername)
         if promise is None:
             return self.fail(f"nothing is proven and nothing was done: {why}", untouched=True)
-        self.memory[servername] = tuple(server.name for server in ready)
+        names = (server.name for server in ready)
+        self.memory[servername] = tuple(dict.fromkeys((*self.memory.get(servername, ()), *names)))
         limit_s = min(self.patience, self.call.left_s() * _STARVE_SHARE)
         end = self.call.world.clock.monotonic() + limit_s * _OWN_END
         said = await on_each(ready, lambda server: _starving.starve(self, server, end), limit_s=limit_s, acts=True)
