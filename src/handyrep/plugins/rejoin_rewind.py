@@ -21,7 +21,8 @@ from handyrep.ports import Login
 # one. To go on with a half rewound one its own WAL is needed again, from its last checkpoint before the fork to what its own recovery
 # wrote at the end, and pg_rewind has removed it: so what is kept is completed before. pg_rewind writes pg_control last: one that says "in archive recovery" was rewound to the end.
 # A crashed server must start once, alone, to be rewound; standby.signal would not let it. Meanwhile a setting forbids all but this
-# start: only a postmaster reads pg_hba.conf. pg_rewind brings another postgresql.auto.conf.
+# start: only a postmaster reads pg_hba.conf. It is taken back only behind standby.signal, which an earlier try may have left out.
+# pg_rewind brings another postgresql.auto.conf.
 _ALLOW = r"""
 forbidden=handyrep-brings-this-server-back-do-not-start-it
 allow() { [ ! -f "$data/postgresql.auto.conf" ] || sed -i "/$forbidden/d" "$data/postgresql.auto.conf"; }
@@ -58,9 +59,9 @@ case $(control 'Database cluster state') in
         sync "$data/postgresql.auto.conf" 2>/dev/null || sync
         rm -f -- "$data/standby.signal"
         "$programs/postgres" --single -F -D "$data" ${config:+-c "config_file=$config"} template1 </dev/null >/dev/null
-        : > "$data/standby.signal"
         cp -p -- "$data/global/pg_control" "$kept/pg_control.recovered";;
 esac
+: > "$data/standby.signal"
 sync "$data/standby.signal" "$data" 2>/dev/null || sync
 allow
 told=$("$@" --dry-run </dev/null 2>&1) || { printf '%s\n' "$told" >&2; exit 1; }
