@@ -31,18 +31,23 @@ _START = " ".join(
 class Shell:
     """A remote `sh`. One command at a time; the caller gives the deadline.
 
-    `usable`: it has answered all it was asked. `process_group`: what to kill when it has not; known once the host answered.
+    `usable`: it has answered all it was asked. `begun`: the host has taken up the last command. `process_group`: what to kill
+    when it owes an answer; asked before any command, since a busy host may begin one long after nobody waits for it any more.
     """
 
-    def __init__(self, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    def __init__(self, process: asyncssh.SSHClientProcess[bytes], process_group: int) -> None:
         self._process = process
         self._asked = False
-        self.process_group: int | None = None
+        self.begun = False
+        self.process_group = process_group
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection) -> "Shell":
         """Open one on a connection."""
-        return cls(await connection.create_process(_START, encoding=None))
+        process = await connection.create_process(_START, encoding=None)
+        mark = secrets.token_hex(16).encode()
+        process.stdin.write(_begin(mark) + b"\n")
+        return cls(process, await _Section(process.stdout, mark).begin())
 
     @property
     def usable(self) -> bool:
@@ -53,7 +58,7 @@ class Shell:
         """Run one command to its end. When this is cancelled, or the shell breaks, it is not usable any more."""
         mark = secrets.token_hex(16).encode()
         script = _script(argv, stdin, mark)
-        self._asked, self.process_group = True, None
+        self._asked, self.begun = True, False
         self._process.stdin.write(script)
         out, err = _Section(self._process.stdout, mark), _Section(self._process.stderr, mark)
         status, _ = await asyncio.gather(self._answer(out), self._answer(err))
@@ -66,7 +71,8 @@ class Shell:
         self._process.close()
 
     async def _answer(self, section: "_Section") -> int:
-        self.process_group = await section.begin()
+        await section.begin()
+        self.begun = True
         return await section.end()
 
 
@@ -77,9 +83,13 @@ def _script(argv: tuple[str, ...], stdin: bytes, mark: bytes) -> bytes:
         line = b"base64 -d <<'%s' | %s\n%s%s" % (mark, line, base64.encodebytes(stdin), mark)
     else:
         line += b" </dev/null"
-    begin = b"printf '\\n%sb%%s\\n' $$" % mark
+    begin = _begin(mark)
     end = b"printf '\\n%se%%s\\n' $status" % mark
     return b"%s; %s >&2; {\n%s\n}; status=$?; %s; %s >&2\n" % (begin, begin, line, end, end)
+
+
+def _begin(mark: bytes) -> bytes:
+    return b"printf '\\n%sb%%s\\n' $$" % mark
 
 
 class _Section:

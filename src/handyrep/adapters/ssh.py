@@ -99,11 +99,11 @@ class SshHost:
             return await shell.run(invocation.words, stdin)
         finally:
             link.busy -= 1
-            if shell is None or (shell.process_group is None and not shell.usable):
-                # Not even the mark before the command came back: the connection may be dead without anybody knowing.
-                self._retire(link)
             if shell is not None:
                 link.put_back(shell, invocation.switch)
+            if shell is None or not (shell.begun or shell.usable):
+                # Not even the mark before the command came back: the connection may be dead without anybody knowing.
+                self._retire(link)
 
     async def _connected(self) -> "_Link":
         async with self._connecting:
@@ -150,10 +150,10 @@ class _Link:
         """Keep it for the next command; or, when it owes an answer, kill what it runs and throw it away."""
         if shell.usable and len(self._idle) < MAX_SHELLS and not self._retired:
             self._idle.append(shell)
-        elif shell.usable or shell.process_group is None:
+        elif shell.usable:
             shell.close()
         else:
-            task = asyncio.get_running_loop().create_task(self._kill(shell, shell.process_group, switch))
+            task = asyncio.get_running_loop().create_task(self._kill(shell, switch))
             self._kills.add(task)
             task.add_done_callback(self._kills.discard)
             task.add_done_callback(lambda _: self._end_if_unused())
@@ -171,9 +171,9 @@ class _Link:
         if self._retired and self.busy == 0 and not self._kills:
             self.connection.abort()
 
-    async def _kill(self, shell: Shell, process_group: int, switch: tuple[str, ...]) -> None:
+    async def _kill(self, shell: Shell, switch: tuple[str, ...]) -> None:
         """End what the shell runs, as the login and as the account it switched to; at best, since nobody waits for it."""
-        kill = ("kill", "-KILL", "--", f"-{process_group}")
+        kill = ("kill", "-KILL", "--", f"-{shell.process_group}")
         lines = [shell_line((*switch, *kill))] if switch else []
         with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
             async with asyncio.timeout(_KILL_S):
