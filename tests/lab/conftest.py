@@ -56,12 +56,18 @@ class Watched:
         end = asyncio.get_running_loop().time() + patience_s
         while not holds():
             if asyncio.get_running_loop().time() > end:
-                raise AssertionError(f"{patience_s:g} s without: {what}\n{self.rule}: {self.said}\n{self.story()}")
+                raise AssertionError(
+                    f"{patience_s:g} s without: {what}\n{self.rule}: {self.said}\n{self.statuses()}\n{self.story()}"
+                )
             await asyncio.sleep(0.01)
 
     def story(self) -> str:
         """The newest events."""
         return "\n".join(f"{event['at']} {event['text']}" for event in self.on.history.newest(60))
+
+    def statuses(self) -> str:
+        """What HandyRep says of each server now."""
+        return "\n".join(f"{name}: {member.status}" for name, member in self.on.engine.cluster.members.items())
 
     @property
     def master(self) -> str:

@@ -1,8 +1,8 @@
 """Something is wrong with the replicas, or with who is master, while the master dies: one cluster, one failover after the other."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 import pytest
@@ -30,16 +30,23 @@ async def crashed(handyrep: Watched, cluster: LabCluster) -> str:
     return await handyrep.failed_over(old)
 
 
+@asynccontextmanager
+async def left_behind(cluster: LabCluster, name: str) -> AsyncIterator[Writer]:
+    """A client writes on while one replica hears nothing of the master; afterwards it is there again, and the client still writes."""
+    async with Writer(cluster) as writer:
+        await asyncio.to_thread(faults.partition, cluster, name, cluster.names[0])
+        await asyncio.to_thread(writer.wait_for, 100)
+        yield writer
+        await asyncio.to_thread(faults.heal, cluster, name)
+        await asyncio.to_thread(writer.wait_for, 20)
+
+
 async def test_c1_one_that_is_behind_is_not_chosen_though_it_comes_first(cluster: LabCluster, watch: Watch) -> None:
     old, first, other = cluster.names
     async with watch(cluster) as handyrep:
         await handyrep.healthy()
-        async with Writer(cluster) as writer:
-            await asyncio.to_thread(faults.partition, cluster, first, old)
-            await asyncio.to_thread(writer.wait_for, 100)
+        async with left_behind(cluster, first) as writer:
             assert await crashed(handyrep, cluster) == other
-            await asyncio.to_thread(faults.heal, cluster, first)
-            await asyncio.to_thread(writer.wait_for, 20)
         assert "bytes behind the most advanced replica" in str(handyrep.on.engine.journal.runs()[-1])
         await falls.green(handyrep, old)
         assert writer.lost(other) == set()
@@ -52,13 +59,9 @@ async def test_c2_one_whose_replay_is_paused_is_promoted_with_all_that_it_receiv
     async with watch(cluster) as handyrep:
         await handyrep.healthy()
         cluster.value(paused, "select pg_wal_replay_pause()")
-        async with Writer(cluster) as writer:
-            await asyncio.to_thread(faults.partition, cluster, other, old)
-            await asyncio.to_thread(writer.wait_for, 100)
+        async with left_behind(cluster, other) as writer:
             assert cluster.value(paused, _PAUSED)
             assert await crashed(handyrep, cluster) == paused
-            await asyncio.to_thread(faults.heal, cluster, other)
-            await asyncio.to_thread(writer.wait_for, 20)
         await falls.green(handyrep, old)
         assert writer.lost(paused) == set()
 
