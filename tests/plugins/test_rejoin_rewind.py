@@ -180,7 +180,9 @@ async def test_c18_one_that_was_broken_off_never_starts_and_is_rewound_again(two
     await follows(old, new)
 
 
-async def test_one_that_recovered_alone_is_no_master_wherever_the_next_two_tries_are_killed(two: tuple[Node, Node]) -> None:
+async def test_one_that_recovered_alone_is_no_master_wherever_the_next_two_tries_are_killed(
+    two: tuple[Node, Node],
+) -> None:
     old, new = part(*two, "immediate")
     for instead, program in (('"$real" "$@"; kill -9 $PPID', "postgres"), ("kill -9 $PPID", "pg_rewind")):
         told = await rejoin(old, new, hosts=Silent(lost("forbid"), sent=False), changes=tools(old, instead, program))
