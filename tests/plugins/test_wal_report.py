@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from handyrep.model.lsn import Lsn
+from handyrep.plugins._wal_end import wal_end
 from handyrep.plugins._wal_report import REDUCE, Report, Table, named, padded, read
 
+CONTROL = {"WAL block size": "8192", "Bytes per WAL segment": "1048576"}
 FORKS = {15: "0/C9FB70", 18: "0/C2D760"}
 KEPT, BIG = "1663/5/16384", {15: "1663/5/16391", 18: "1663/5/16392"}
 TOAST, FRESH = {15: "1663/5/16394", 18: "1663/5/16395"}, {15: "1663/5/16407", 18: "1663/5/16408"}
@@ -26,7 +28,7 @@ def reduced(text: str, fork: str, shown: int = 1000) -> Report:
     given = ("-v", f"fork={padded(Lsn.parse(fork))}", "-v", f"shown={shown}", REDUCE)
     ran = subprocess.run(["awk", *given], input=text, capture_output=True, text=True, check=True)
     assert ran.stderr == ""
-    return read(ran.stdout)
+    return read(ran.stdout, CONTROL)
 
 
 def rows(report: Report) -> dict[str, dict[str, int]]:
@@ -97,6 +99,12 @@ def told_of(*lines: str, fork: str = "0/200") -> Report:
     return reduced("\n".join((RUNNING, *lines, END)), fork)
 
 
+def test_a_report_ends_behind_a_record_over_several_pages_where_the_fence_says_so_too() -> None:
+    """Or else what was read to its last byte would be told as read in part."""
+    last = record(701, 0x1F00, "Heap", "INSERT off: 1").replace("    54/    54", "    54/ 20000")
+    assert told_of(last).end == wal_end({**CONTROL, "Latest checkpoint's TimeLineID": "1"}, "00000001", last) == "0/6D68"
+
+
 def test_what_was_rolled_back_counts_for_nothing_even_in_a_part_that_was_released() -> None:
     report = told_of(insert(701, 0x210), insert(702, 0x220), record(701, 0x230, "Transaction", "ABORT 2026-01-01 00:00:00 UTC; subxacts: 702"))  # fmt: skip
     assert (report.transactions, report.tables, report.open) == (0, (), 0)
@@ -133,7 +141,7 @@ def test_transactions_are_told_apart_around_the_end_of_their_numbers() -> None:
 
 
 def test_what_cannot_be_read_is_said() -> None:
-    nothing = read("")
+    nothing = read("", CONTROL)
     assert nothing.headline("m1") == "what was only on m1 could not be read: pg_waldump and awk said nothing"
     gone = reduced('pg_waldump: error: could not find file "000000010000000000000001": No such file\n', "0/200")
     assert "could not be read: pg_waldump: error: could not find file" in gone.headline("m1")
@@ -146,8 +154,8 @@ def test_what_cannot_be_read_is_said() -> None:
 def test_an_output_that_was_cut_off_is_not_all() -> None:
     given = ("-v", f"fork={padded(Lsn.parse(FORKS[15]))}", "-v", "shown=1", REDUCE)
     whole = subprocess.run(["awk", *given], input=printed(15), capture_output=True, text=True, check=True).stdout
-    assert read(whole).gap == ""
-    assert read(whole.removesuffix("end\n")).gap != ""
+    assert read(whole, CONTROL).gap == ""
+    assert read(whole.removesuffix("end\n"), CONTROL).gap != ""
 
 
 def test_names_are_given_but_not_to_files_that_were_made_in_this_wal() -> None:

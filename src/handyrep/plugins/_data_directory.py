@@ -38,8 +38,6 @@ for file in *.history; do [ -f "$file" ] && sed "s/^/history=${file%.history} /"
 exit 0
 """
 """Of the data directory $1. $2: how the names of directories begin in which its WAL may have been kept. $3: pg_controldata."""
-_HEADERS_BYTES = 1 << 20
-"""The headers of pages that the last record crosses are less than this."""
 _MOST_SEGMENTS_BACK = 4
 """So far before the fork reading begins, to meet a list of the transactions that ran then."""
 
@@ -59,8 +57,8 @@ class Look:
     @property
     def is_known(self) -> bool:
         """Whether pg_controldata could tell what is asked of it here."""
-        keys = ("'s TimeLineID", "'s REDO location", " location")
-        return all(f"Latest checkpoint{key}" in self.control for key in keys)
+        latest = (f"Latest checkpoint{key}" for key in ("'s TimeLineID", "'s REDO location", " location"))
+        return all(key in self.control for key in (*latest, "Bytes per WAL segment", "WAL block size"))
 
     @property
     def timeline(self) -> int:
@@ -75,7 +73,7 @@ class Look:
 
     @property
     def segment_bytes(self) -> int:
-        return int(self.control.get("Bytes per WAL segment", str(16 << 20)))
+        return int(self.control["Bytes per WAL segment"])
 
     def segment(self, lsn: Lsn) -> str:
         """The part of a WAL file's name that tells the position."""
@@ -119,7 +117,7 @@ class Look:
     def files(self, parting: Parting, report: Report) -> tuple[str, ...]:
         """The WAL files from the fork on; where all was read those behind its end hold nothing."""
         first = self.segment(parting.fork)
-        last = "F" * 16 if report.gap else self.segment(Lsn(Lsn.parse(report.end).position_bytes + _HEADERS_BYTES))
+        last = "F" * 16 if report.gap else self.segment(Lsn.parse(report.end))
         return tuple(name for name in self.wal if first <= name[8:] <= last)
 
 

@@ -188,7 +188,7 @@ class Keeping:
         legs = [part for leg in parting.legs(start) for part in (str(leg[0]), str(leg[1]), str(leg[2] or ""))]
         fixed = (waldump or "false", self._data, padded(parting.fork), str(SHOWN_COMMITS), REDUCE)
         ran = await self._run(_READ, *fixed, *legs)
-        found = read(ran.stdout)
+        found = read(ran.stdout, look.control)
         gap = gap or found.gap or look.shortfall(found, last_lsn)
         return await with_names(self._plugin, dataclasses.replace(found, gap=gap), newmaster)
 
@@ -220,7 +220,7 @@ class Keeping:
     async def _copied(self, look: Look, parting: Parting, report: Report) -> str:
         now = self._plugin.call.world.clock.now()
         cluster = re.sub(r"[^A-Za-z0-9_.-]", "_", self._plugin.settings.handyrep.cluster_name)
-        folder = f"{self._base}{cluster}-{self._plugin.cluster.epoch}-{now:%Y%m%dT%H%M%SZ}"
+        folder = f"{self._base}{cluster}-{self._plugin.cluster.epoch}-{now:%Y%m%dT%H%M%S.%fZ}"
         ran = await self._run(_KEEP, self._data, self._base, folder, *look.files(parting, report))
         if ran.exit_status != 0:
             raise UnkeptError(f"{last_words(ran)}: {self._data} is as it was")

@@ -16,19 +16,20 @@ def wal_end(control: dict[str, str], newest_timeline: str, last_record: str) -> 
     A control file that still names an older timeline than the newest WAL file (a promotion without a checkpoint since) leads
     nowhere: then nothing is claimed.
     """
-    match = _RECORD.search(last_record)
     timeline = control.get("Latest checkpoint's TimeLineID", "")
-    if match is None or not timeline.isdigit() or not re.fullmatch(r"[0-9A-F]{8}", newest_timeline):
+    if not timeline.isdigit() or not re.fullmatch(r"[0-9A-F]{8}", newest_timeline):
         return ""
+    return str(record_end(last_record, control) or "") if int(newest_timeline, 16) == int(timeline) else ""
+
+
+def record_end(line: str, control: dict[str, str]) -> Lsn | None:
+    """Where a record that pg_waldump printed ends, on a server of which pg_controldata says this; None when it cannot be told."""
+    match = _RECORD.search(line)
     sizes = [control.get(key, "") for key in ("WAL block size", "Bytes per WAL segment")]
     page_bytes, segment_bytes = (int(size) if size.isdigit() else 0 for size in sizes)
-    if (
-        int(newest_timeline, 16) != int(timeline)
-        or page_bytes <= _FIRST_PAGE_HEADER_BYTES
-        or segment_bytes < page_bytes
-    ):
-        return ""
-    return str(_end_of(Lsn.parse(match[2]).position_bytes, int(match[1]), page_bytes, segment_bytes))
+    if match is None or page_bytes <= _FIRST_PAGE_HEADER_BYTES or segment_bytes < page_bytes:
+        return None
+    return _end_of(Lsn.parse(match[2]).position_bytes, int(match[1]), page_bytes, segment_bytes)
 
 
 def _end_of(at: int, length_bytes: int, page_bytes: int, segment_bytes: int) -> Lsn:
@@ -41,15 +42,6 @@ def _end_of(at: int, length_bytes: int, page_bytes: int, segment_bytes: int) -> 
         at += header_bytes
         room_bytes = page_bytes - header_bytes
     return Lsn(-(-(at + length_bytes) // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
-
-
-def record_end(line: str) -> Lsn | None:
-    """Where a record of pg_waldump ends, but for the headers of pages that it crosses into."""
-    match = _RECORD.search(line)
-    if match is None:
-        return None
-    end = Lsn.parse(match[2]).position_bytes + int(match[1])
-    return Lsn(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES)
 
 
 def control_values(text: str) -> dict[str, str]:

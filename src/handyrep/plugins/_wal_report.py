@@ -232,13 +232,13 @@ def _number(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def read(reduced: str) -> Report:
-    """The report that REDUCE's output makes, without names."""
+def read(reduced: str, control: dict[str, str]) -> Report:
+    """The report that REDUCE's output makes, without names. `control`: what pg_controldata says of that server."""
     said = [(word, rest) for word, _, rest in (line.partition(" ") for line in reduced.splitlines())]
     once = dict(said)
     pairs = {kind: tuple(_pair(rest) for word, rest in said if word == kind) for kind in ("commit", "prepared")}
     last = once.get("last", "")
-    end = record_end(last)
+    end = record_end(last, control)
     whole = "end" in once and end is not None and int(once.get("notes", "0")) <= 1
     return Report(
         transactions=int(once.get("commits", "0")),
