@@ -111,7 +111,7 @@ async def test_a_failover_knows_since_when_its_master_was_suspected() -> None:
     world.plugins.instead["fence.test"] = slowly
     await world.look()
     ((run, _, _),) = world.engine.journal.runs()
-    assert run.suspected_for_s == 1.5
+    assert run.suspected_for_s == 1.5 + 0.5
 
 
 async def test_little_is_written_while_nothing_changes() -> None:

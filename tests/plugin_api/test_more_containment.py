@@ -147,7 +147,7 @@ async def test_a_user_may_extend_one_of_ours_under_its_own_name(tmp_path: Path) 
     result = await a_caller(tmp_path).call(
         Kind.POLL, "poll_connect", arguments={"servername": "m1"}, cluster=make_cluster(), deadline_s=5
     )
-    assert result.details.startswith("mine: no answer to")
+    assert result.details.startswith("mine: no answer: ")
 
 
 async def test_a_dataclass_in_a_plugin_works(tmp_path: Path) -> None:

@@ -102,7 +102,9 @@ def told_of(*lines: str, fork: str = "0/200") -> Report:
 def test_a_report_ends_behind_a_record_over_several_pages_where_the_fence_says_so_too() -> None:
     """Or else what was read to its last byte would be told as read in part."""
     last = record(701, 0x1F00, "Heap", "INSERT off: 1").replace("    54/    54", "    54/ 20000")
-    assert told_of(last).end == wal_end({**CONTROL, "Latest checkpoint's TimeLineID": "1"}, "00000001", last) == "0/6D68"
+    assert (
+        told_of(last).end == wal_end({**CONTROL, "Latest checkpoint's TimeLineID": "1"}, "00000001", last) == "0/6D68"
+    )
 
 
 def test_what_was_rolled_back_counts_for_nothing_even_in_a_part_that_was_released() -> None:

@@ -29,7 +29,7 @@ class Answered:
 class Everything(Plugin):
     """What is known of every plugin of the imagined cluster: it has all optional methods but those of a fence that keeps something up, and needs no silence."""
 
-    halt = resume = tidy = block = unblock = Plugin.success
+    halt = resume = tidy = block = unblock = once = Plugin.success
 
 
 class Registry:
@@ -126,6 +126,8 @@ class Door:
         if self._reaches(box) and box.runs is Runs.STARTING:
             return fail("57P03", alive=True)
         return success() if self._reaches(box) and box.runs is Runs.RUNNING else SILENT
+
+    _do_poll_once = _do_poll_run
 
     def _do_inspect_run(self, given: Given) -> Result:
         box = self._box(given)

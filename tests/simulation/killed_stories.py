@@ -274,14 +274,14 @@ def _takes_a_word(life: KilledLife) -> Coroutine[Any, Any, Any]:
 
 _WITH_POWER: Mapping[str, Any] = {"fence_methods": ("fence_stop", "fence_power")}
 STORIES = (
-    Story("failover", 300, _crash, _checks),
-    Story("failover by the power switch", 300, _host_off, _checks, failover=_WITH_POWER),
-    Story("failover on a word", 300, _host_off, _takes_a_word),
-    Story("failover with a late promote", 300, _crash, _checks, {"promotion.run": _promote_late}, as_another_until_its_turn=True),
-    Story("failover abandoned", 300, _hang, _checks, {"fence.run": _replicas_crash}),
+    Story("failover", 200, _crash, _checks),
+    Story("failover by the power switch", 200, _host_off, _checks, failover=_WITH_POWER),
+    Story("failover on a word", 200, _host_off, _takes_a_word),
+    Story("failover with a late promote", 200, _crash, _checks, {"promotion.run": _promote_late}, as_another_until_its_turn=True),
+    Story("failover abandoned", 200, _hang, _checks, {"fence.run": _replicas_crash}),
     Story("restart in place", 100, _crash, _checks, failover={"restart_master": True}),
-    Story("switchover", 300, _nothing, _switches),
-    Story("switchover without catching up", 300, _nothing, _switches, {"fence.run": _cut_with_a_row_to_send}, as_another_until_its_turn=True),
+    Story("switchover", 200, _nothing, _switches),
+    Story("switchover without catching up", 200, _nothing, _switches, {"fence.run": _cut_with_a_row_to_send}, as_another_until_its_turn=True),
     Story("remaster", 40, _astray, _remasters("r2"), again=True),
     Story("rejoin", 40, _failed_over, _remasters("m1"), again=True),
 )  # fmt: skip

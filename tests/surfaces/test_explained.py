@@ -37,7 +37,7 @@ def shown(name: str, rd: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> 
 
 async def test_a_verdict_is_its_sentence_then_who_saw_what_then_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown("explain", await explain(await refusing()), capsys)
-    assert lines[0].startswith("verdict 2 of 2026-01-01 00:16:40.000, 3 times until 2026-01-01 00:16:44.000")
+    assert lines[0].startswith("verdict 2 of 2026-01-01 00:16:41.500, 3 times until 2026-01-01 00:16:45.500")
     assert lines[1].startswith("F16 (refuse): m1 is gone, but nothing proves")
     assert lines[2] == "server up alive host runs writes sees master is timeline position said"
     assert lines[3].startswith("m1 no - no - - - - - - poll: silent; host: no SSH")
@@ -62,9 +62,12 @@ async def test_a_failover_is_its_steps_with_their_times(capsys: pytest.CaptureFi
     world = await after_two()
     lines = shown("explain", await explain(world, "failover"), capsys)
     assert lines[0].startswith("failover 2 (finished): F17: m1 is gone")
-    assert lines[1] == "2026-01-01 00:16:40.000 begun: times are counted from here"
-    assert lines[2] == "after took step"
-    assert lines[3].startswith("0.0 ms 0.0 ms SUCCESS recheck")
+    assert lines[1:4] == [
+        "2026-01-01 00:16:40.500 first suspected: times are counted from here",
+        "2026-01-01 00:16:41.000 decided, 500.0 ms later",
+        "after took step",
+    ]
+    assert lines[4].startswith("500.0 ms 0.0 ms SUCCESS recheck")
     assert lines[-1] == "SUCCESS: r1 is the master after the failover from m1"
     told = await explain(world)
     lines = shown("explain", told, capsys)
@@ -74,7 +77,7 @@ async def test_a_failover_is_its_steps_with_their_times(capsys: pytest.CaptureFi
     lines = shown("explain", {**told, "about": "failover", "last_run": run}, capsys)
     assert lines[1:3] == [
         "2026-01-01 00:16:39.750 first suspected: times are counted from here",
-        "2026-01-01 00:16:40.000 decided, 250.0 ms later",
+        "2026-01-01 00:16:41.000 decided, 250.0 ms later",
     ]
     assert lines[4].startswith("- 0.0 ms SUCCESS")
 
@@ -117,7 +120,7 @@ async def test_verdicts_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[1].startswith(
         "1 2026-01-01 00:16:40.000 2026-01-01 00:16:40.000 1 F07 nothing m1 accepts connections."
     )
-    assert lines[2].startswith("2 2026-01-01 00:16:40.000 2026-01-01 00:16:44.000 3 F16 refuse m1 is gone")
+    assert lines[2].startswith("2 2026-01-01 00:16:41.500 2026-01-01 00:16:45.500 3 F16 refuse m1 is gone")
 
 
 def typed(conf: Path, *arguments: str) -> tuple[int, str]:

@@ -25,25 +25,32 @@ class Timings:
         return self.fail_retries * self.fail_retry_interval
 
     @property
+    def dead_within_s(self) -> float:
+        """A master that was lost at the worst moment, and of which its own host says that it does not run, is suspected by then."""
+        return self.poll_interval + min(self.fail_retries, 1) * self.fail_retry_interval
+
+    @property
     def refused_within_s(self) -> float:
-        """A master that was lost at the worst moment, and whose host refuses connections, is suspected by then."""
+        """The same for one whose host refuses connections and says nothing."""
         return self.poll_interval + self.detection_window_s
 
     @property
     def silent_within_s(self) -> float:
         """The same for a host that does not answer at all, so that each look lasts its whole call_timeout."""
-        return self.refused_within_s + (self.fail_retries + 1) * self.call_timeout
+        last_s = self.call_timeout if self.fail_retries > 1 else 0.0
+        return self.poll_interval + max(self.detection_window_s, self.call_timeout) + last_s
 
     @property
     def sentence(self) -> str:
         """What these timings promise, for people."""
-        window, refused, silent = (
+        window, dead, refused, silent = (
             interval_text(round(seconds, 6))
-            for seconds in (self.detection_window_s, self.refused_within_s, self.silent_within_s)
+            for seconds in (self.detection_window_s, self.dead_within_s, self.refused_within_s, self.silent_within_s)
         )
         return (
-            f"a lost master is suspected within {refused} when its host refuses connections, within {silent} when it "
-            f"does not answer at all; an interruption shorter than {window} never causes a failover"
+            f"a lost master is suspected within {dead} when its host says that it does not run, within {refused} when its host "
+            f"refuses connections, within {silent} when it does not answer at all; an interruption shorter than {window} never "
+            "causes a failover"
         )
 
 

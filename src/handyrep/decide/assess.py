@@ -213,8 +213,7 @@ def assess_cluster(cluster: Cluster) -> Status:
 def _issues(cluster: Cluster, master: Member) -> Status:
     if cluster.frozen:
         return Status(Health.WARNING, f"automation stands still: {cluster.frozen}")
-    enabled = [m for m in cluster.members.values() if m.server.enabled]
-    ill = [m for m in enabled if m.status.health not in _VERIFIED_WELL]
+    ill = [m for m in cluster.enabled if m.status.health not in _VERIFIED_WELL]
     if ill:
         return Status(Health.WARNING, "; ".join(f"{m.name}: {m.status.reason}" for m in ill))
     if not cluster.replicas:

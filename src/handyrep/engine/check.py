@@ -1,25 +1,31 @@
 """The periodic check: look, decide by the rule table, and act on the verdict. Also behind the operation failover_check."""
 
+import asyncio
 import dataclasses
 
 from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
-from handyrep.decide.failover import Proof, Situation, judge
+from handyrep.decide.failover import Situation, judge
 from handyrep.decide.policy import Policy
 from handyrep.decide.protection import protection
 from handyrep.engine.agreeing import Agreeing
+from handyrep.engine.doubt import Doubt
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
 from handyrep.engine.kept_up import let_start
+from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
+from handyrep.engine.proofs import possible_first, proofs
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
+from handyrep.engine.rounds import Rounds
 from handyrep.engine.slots import KeptForNobody
 from handyrep.engine.upkeep import Upkeep
 from handyrep.engine.verdicts import InMemory, Verdicts
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
+from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result, fail, success
@@ -48,6 +54,9 @@ class Check:
         self.returning = Returning(engine)
         self.proxies = Proxies(engine)
         self.upkeep = Upkeep(engine)
+        failover = engine.settings.failover
+        self.rounds = Rounds(engine.observer, engine.state, engine.clock, failover.call_timeout)
+        self._doubt = Doubt(engine.observer, engine.clock, failover)
         self._slots = KeptForNobody(engine.hands, engine.events)
         self.agreeing = Agreeing(engine)
 
@@ -62,18 +71,29 @@ class Check:
         began = engine.clock.monotonic()
         picture = await self._look(verify=verify)
         master = engine.cluster.master
-        if master is not None and picture.of(master.name).up is YES and not _doubtful(picture, master.name):
-            self._calm()
-            self.upkeep.tend(picture)
-            await self._measure(picture)
-            left_s = maintenance_left_s(engine)
-            if not engine.cluster.frozen and not left_s:
-                await self._tend(picture)
-            situation = Situation(
-                cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s
-            )
-            verdict = self._tell(situation)
-            return success(verdict.sentence, rule=verdict.rule)
+        if master is None or picture.of(master.name).up is YES:
+            engine.take(picture)
+            doubtful = any(_doubtful(one, engine.cluster) for one in (picture, *self.rounds.late))
+            return await (self._suspect(began) if doubtful else self._found_well(picture))
+        if self._suspected_since is None and not await self._doubt.lasts(master, began):
+            return success(f"{master.name} answers again after a pause")
+        return await self._suspect(began)
+
+    async def _found_well(self, picture: Picture) -> Result:
+        """The master is; what else is to be seen to?"""
+        engine = self._engine
+        self._calm()
+        self.upkeep.tend(picture)
+        await self._measure(picture)
+        left_s = maintenance_left_s(engine)
+        if not engine.cluster.frozen and not left_s:
+            await self._tend(picture)
+        situation = Situation(cluster=engine.cluster, picture=picture, policy=engine.policy, maintenance_left_s=left_s)
+        verdict = self._tell(situation)
+        return success(verdict.sentence, rule=verdict.rule)
+
+    async def _suspect(self, began: float) -> Result:
+        """Something is wrong since the look that began then: the look from everywhere, a verdict, and what it says."""
         if self._suspected_since is None:
             self._suspected_since = began
         return await self._act(await self._situation())
@@ -83,20 +103,22 @@ class Check:
         if picture.verified and await self.agreeing.tend(picture):
             self._polls = 0
         self.proxies.tend(picture)
-        if picture.verified:
-            self.returning.tend(picture)
+        for full in (one for one in (picture, *self.rounds.late) if one.verified):
+            self.returning.tend(full)
 
     async def close(self) -> None:
         """End what is done beside the checks."""
+        await self.rounds.close()
         for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside):
             await work.close()
 
     async def _look(self, *, verify: bool) -> Picture:
         self._polls += 1
-        full = verify or self._polls == 1 or self._polls % self._engine.settings.failover.verify_frequency == 0
-        observer = self._engine.observer
-        picture = await (observer.verify() if full else observer.poll())
-        self._engine.take(picture)
+        full = self._polls % self._engine.settings.failover.verify_frequency == 0
+        whole = verify or self._polls == 1
+        picture = await (self._engine.observer.verify() if whole else self.rounds.look(verified=full))
+        for late in self.rounds.late:
+            self._engine.take(late)
         return picture
 
     async def _resumed(self) -> Result | None:
@@ -117,7 +139,9 @@ class Check:
         engine = self._engine
         self._epoch = engine.journal.last_epoch()
         active = await engine.may_act()
-        picture = await engine.observer.suspect(self._suspected_for_s)
+        picture, possible = await asyncio.gather(
+            engine.observer.suspect(self._suspected_for_s), proofs(engine, Trying.ONCE)
+        )
         engine.take(picture)
         return Situation(
             cluster=engine.cluster,
@@ -125,7 +149,7 @@ class Check:
             policy=engine.policy,
             is_active=YES if active.outcome is Outcome.SUCCESS else NO,
             passive=active.details,
-            proofs=await proofs(engine),
+            proofs=possible,
             choice=await foreseen(engine, picture),
             cooldown_left_s=cooldown_left_s(engine),
             maintenance_left_s=maintenance_left_s(engine),
@@ -140,7 +164,7 @@ class Check:
     async def _act(self, situation: Situation) -> Result:
         verdict = self._tell(situation)
         if verdict.move is Move.PROCEED:
-            return await self._fail_over(verdict, situation.picture)
+            return await self._fail_over(verdict, situation)
         if verdict.move is Move.RESTART:
             return await self._restart_in_place(verdict)
         if verdict.move is Move.FENCE:
@@ -153,14 +177,15 @@ class Check:
             return success(verdict.sentence, rule=verdict.rule)
         return fail(verdict.sentence, rule=verdict.rule, failover_ok=False)
 
-    async def _fail_over(self, verdict: Verdict, picture: Picture) -> Result:
-        engine = self._engine
+    async def _fail_over(self, verdict: Verdict, situation: Situation) -> Result:
+        engine, picture = self._engine, situation.picture
         async with engine.changing("an automatic failover"):
             self._not_overtaken()
             run = new_run(engine, RunKind.FAILOVER, f"{verdict.rule}: {verdict.sentence}")
             seen = picture.of(run.old_master)
             run = dataclasses.replace(
                 run,
+                fences=possible_first(situation.proofs),
                 was_running=seen.running is YES,
                 suspected_for_s=round(self._suspected_for_s, 4),
                 verdict=self.verdicts.number or 0,
@@ -193,7 +218,7 @@ class Check:
         engine = self._engine
         if not picture.verified:
             return
-        now = protection(engine.cluster, picture, await proofs(engine))
+        now = protection(engine.cluster, picture, await proofs(engine, Trying.AGAIN))
         if engine.protection is None or engine.protection.level is not now.level:
             missing = "; ".join(now.missing)
             engine.events.record(
@@ -218,23 +243,14 @@ class Check:
         return verdict
 
 
-def _doubtful(picture: Picture, master: str) -> bool:
-    """Whether connections are accepted in the master's place, and a rule may have something to say all the same."""
-    writable = [n for n, seen in picture.seen.items() if seen.facts is not None and not seen.facts.in_recovery]
-    facts = picture.of(master).facts
-    return len(writable) > 1 or bool(picture.of(master).stranger) or (facts is not None and facts.in_recovery)
-
-
-async def proofs(engine: Engine) -> tuple[Proof, ...]:
-    """What each fence says of itself in a dry run against the recorded master."""
-    master = engine.cluster.master
-    found = []
-    for name in engine.settings.failover.fence_methods if master is not None else ():
-        result = await engine.hands.use(Kind.FENCE, "test", name=name, servername=master.name if master else "")
-        possible = YES if result.outcome is Outcome.SUCCESS else NO
-        told = said(result) if possible is NO else "its proof can be had"
-        found.append(Proof(name, possible, told, engine.hands.routes_only(name)))
-    return tuple(found)
+def _doubtful(picture: Picture, cluster: Cluster) -> bool:
+    """Whether a rule may have something to say although connections are accepted in the master's place."""
+    if cluster.master is None:
+        return True
+    seen = picture.of(cluster.master.name)
+    second = (one.facts for name, one in picture.seen.items() if name != cluster.master.name)
+    is_replica = seen.facts is not None and seen.facts.in_recovery
+    return is_replica or bool(seen.stranger) or any(facts is not None and not facts.in_recovery for facts in second)
 
 
 async def foreseen(engine: Engine, picture: Picture) -> Choice:

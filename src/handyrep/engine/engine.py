@@ -50,7 +50,7 @@ class Engine:
         self.events = events
         self.caller = caller
         self.hands = Hands(caller, settings, state)
-        self.observer = Observer(self.hands, state)
+        self.observer = Observer(self.hands, state, clock)
         self.journal = Journal(log, clock)
         self.steady = Steady(clock)
         self._worked_on: dict[str, str] = {}

@@ -42,7 +42,7 @@ class Hands:
             return fail(f"no {KINDS[kind].directive} is configured")
         if server is not None:
             arguments = {_server_parameter(kind, method): server.name, **arguments}
-        deadline_s = self.deadline_s(kind, method) if patience_s is None else patience_s
+        deadline_s = self._deadline_s(kind, method) if patience_s is None else patience_s
         return await self._caller.call(
             kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
         )
@@ -80,7 +80,7 @@ class Hands:
     async def select(self) -> tuple[tuple[str, ...], str]:
         """(replicas in the order of the selection plugin, why there are none)."""
         name = self._settings.failover.selection_method
-        deadline_s = self.deadline_s(Kind.SELECTION, "run")
+        deadline_s = self._deadline_s(Kind.SELECTION, "run")
         answer = await self._caller.select(name, cluster=self._state.cluster, deadline_s=deadline_s)
         return (answer, "") if isinstance(answer, tuple) else ((), answer.details)
 
@@ -97,7 +97,11 @@ class Hands:
         """Whether anything can and may ask the connection proxies how they are."""
         return bool(self.configured(Kind.CONNECTION_FAILOVER)) and self._settings.failover.poll_connection_proxy
 
-    def deadline_s(self, kind: Kind, method: str) -> float:
+    def calls_s(self, calls: int) -> float:
+        """The time of so many answers."""
+        return self._settings.failover.call_timeout * calls
+
+    def _deadline_s(self, kind: Kind, method: str) -> float:
         """How long a call of this kind may take, in seconds."""
         failover = self._settings.failover
         if kind is Kind.POLL:
@@ -105,7 +109,7 @@ class Hands:
                 failover.call_timeout + failover.fail_retry_interval
             ) + failover.call_timeout
         if not KINDS[kind].method(method).acts:
-            return failover.call_timeout * 3
+            return self.calls_s(3)
         slow = {
             Kind.CLONE: failover.clone_timeout,
             Kind.REJOIN: failover.clone_timeout,

@@ -5,7 +5,8 @@ Owns how plugins' results become what was seen. Decides nothing.
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+import enum
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -18,40 +19,94 @@ from handyrep.model.observation import Picture, PostgresFacts, Seen
 from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
+from handyrep.ports import Clock
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+
+
+class Trying(enum.StrEnum):
+    """How hard a look tries to reach a server: the method of the poll plugin. Who has no time, or retries itself, tries once."""
+
+    AGAIN = "run"
+    ONCE = "once"
+
+    @property
+    def calls(self) -> int:
+        """So many times call_timeout may an answer over SSH take."""
+        return 3 if self is Trying.AGAIN else 2
 
 
 class Observer:
     """Every look returns a Picture and changes nothing."""
 
-    def __init__(self, hands: Hands, state: State) -> None:
+    def __init__(self, hands: Hands, state: State, clock: Clock) -> None:
         self._hands = hands
         self._state = state
+        self._clock = clock
+        self._suspicion: Picture | None = None
+        self._suspicion_at = 0.0
 
     async def poll(self, *names: str) -> Picture:
         """The light look, at these servers or at all enabled ones."""
-        return await self._look(self._polled, names, verified=False)
+        return await self._look(lambda member: self.lightly(member, Trying.AGAIN), names, verified=False)
+
+    async def glance(self, *names: str) -> Picture:
+        """What these PostgreSQLs say of themselves, by one login each: enough to compare their positions."""
+
+        async def asked(member: Member) -> Seen:
+            facts = await self.facts(member.name)
+            return Seen() if facts is None else Seen(up=YES, alive=YES, facts=facts)
+
+        return await self._look(asked, names, verified=False)
 
     async def verify(self, *names: str) -> Picture:
         """The full look: also logs in, writes on the master, checks host, service, replication and lag."""
-        return await self._look(self._verified, names, verified=True)
+        return await self._look(lambda member: self.fully(member, Trying.AGAIN), names, verified=True)
 
     async def suspect(self, suspected_for_s: float) -> Picture:
-        """The full look, and from every server's own host whether the recorded master can be seen.
+        """The full look with a single attempt, and from every server's own host whether the recorded master can be seen.
 
         A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it.
         """
-        picture = await self.verify()
         master = self._state.cluster.master
-        if master is None:
-            return picture
-        names = [name for name, seen in picture.seen.items() if self._is_postgres(name)]
-        answers = await asyncio.gather(*(self._sees(name, master.name) for name in names))
-        seen = dict(picture.seen)
-        for name, answer in zip(names, answers, strict=True):
-            seen[name] = _with_view(seen[name], answer, suspected_for_s if name != master.name else None)
-        return dataclasses.replace(picture, seen=MappingProxyType(seen))
+
+        async def suspected(member: Member) -> Seen:
+            if master is None or not member.server.is_postgres:
+                return await self.fully(member, Trying.ONCE)
+            seen, answer = await asyncio.gather(
+                self.fully(member, Trying.ONCE), self._sees(member.server, master.name, Trying.ONCE)
+            )
+            return _with_view(seen, answer, suspected_for_s if member.name != master.name else None)
+
+        self._suspicion = await self._look(suspected, (), verified=True)
+        self._suspicion_at = self._clock.monotonic()
+        return self._suspicion
+
+    def suspicion_of(self, within_s: float) -> Picture | None:
+        """The look from everywhere that ended within so many seconds before now, if there was one."""
+        return self._suspicion if self._clock.monotonic() - self._suspicion_at <= within_s else None
+
+    async def lightly(self, member: Member, trying: Trying) -> Seen:
+        """One server in the light look."""
+        if member.server.is_postgres:
+            return await self._polled_postgres(member.server, trying)
+        if member.server.role in (Role.PGBOUNCER, Role.PROXY):
+            return await self._polled_proxy(member.server)
+        return Seen()
+
+    async def fully(self, member: Member, trying: Trying) -> Seen:
+        """One server in the full look: all that can be asked at once is."""
+        server = member.server
+        if not server.is_postgres:
+            polled, host = await asyncio.gather(self.lightly(member, trying), self._host(server, trying))
+            return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
+        polled, host, service = await asyncio.gather(
+            self._measured(server, trying), self._host(server, trying), self._service(server, trying)
+        )
+        running, told = service if host[0] is YES else (UNKNOWN, ())
+        return dataclasses.replace(
+            polled, host_answers=host[0], running=running, notes=(*polled.notes, *host[1], *told)
+        )
 
     async def facts(self, name: str) -> PostgresFacts | None:
         """What one PostgreSQL of this cluster says of itself now; None when it cannot be asked."""
@@ -59,48 +114,42 @@ class Observer:
         facts = parse_facts(result)[0]
         return None if facts is None or self._is_strange(facts) else facts
 
-    async def running(self, server: Server) -> Answer:
+    async def running(self, server: Server, trying: Trying = Trying.AGAIN) -> Answer:
         """What the service status of a server says."""
-        return _running(await self._hands.use(Kind.RESTART, server=server, runmode="status"))
+        return (await self._service(server, trying))[0]
 
     def _is_strange(self, facts: PostgresFacts) -> bool:
         return facts.system_identifier != (self._state.cluster.system_identifier or facts.system_identifier)
 
-    def _is_postgres(self, name: str) -> bool:
-        return self._state.cluster.members[name].server.is_postgres
-
-    async def _sees(self, name: str, master: str) -> Answer:
-        server = self._state.cluster.members[name].server
-        result = await self._hands.use(Kind.INSPECT, "sees", server=server, mastername=master)
+    async def _sees(self, server: Server, master: str, trying: Trying) -> Answer:
+        patience_s = self._hands.calls_s(trying.calls)
+        result = await self._hands.use(Kind.INSPECT, "sees", server=server, mastername=master, patience_s=patience_s)
         if result.outcome is Outcome.SUCCESS:
             return YES
         return NO if result.extra.get("no") is True else UNKNOWN
 
-    async def _look(self, look: Any, names: tuple[str, ...], *, verified: bool) -> Picture:
-        members = [
-            m for m in self._state.cluster.members.values() if m.server.enabled and (not names or m.name in names)
-        ]
+    async def _look(
+        self, look: Callable[[Member], Awaitable[Seen]], names: tuple[str, ...], *, verified: bool
+    ) -> Picture:
+        members = [m for m in self._state.cluster.enabled if not names or m.name in names]
         orders = self._state.orders
         seen = await asyncio.gather(*(look(member) for member in members))
         named = {member.name: one for member, one in zip(members, seen, strict=True)}
         return Picture(seen=MappingProxyType(named), verified=verified, orders=orders)
 
-    async def _polled(self, member: Member) -> Seen:
-        if member.server.is_postgres:
-            return await self._polled_postgres(member.server)
-        if member.server.role in (Role.PGBOUNCER, Role.PROXY):
-            return await self._polled_proxy(member.server)
-        return Seen()
-
-    async def _polled_postgres(self, server: Server) -> Seen:
+    async def _polled_postgres(self, server: Server, trying: Trying) -> Seen:
         """Even a light look asks whether it is in recovery: a second master must not go unseen until the next full one."""
-        seen = seen_from_poll(await self._hands.use(Kind.POLL, server=server))
+        seen = seen_from_poll(await self._hands.use(Kind.POLL, self.poll_method(trying), server=server))
         if seen.up is not YES:
             return seen
         facts, problem = parse_facts(await self._hands.use(Kind.INSPECT, server=server))
         if facts is not None and self._is_strange(facts):
             return dataclasses.replace(seen, stranger=facts.system_identifier)
         return dataclasses.replace(seen, facts=facts, notes=(problem,) if problem else ())
+
+    def poll_method(self, trying: Trying) -> str:
+        """A plugin that can only try again and again does so."""
+        return trying if self._hands.able(Kind.POLL, trying) else Trying.AGAIN
 
     async def _polled_proxy(self, server: Server) -> Seen:
         if not self._hands.polls_proxies:
@@ -109,30 +158,24 @@ class Observer:
         up = YES if result.outcome is Outcome.SUCCESS else NO
         return Seen(up=up, alive=up if up is YES else UNKNOWN, notes=() if up is YES else (said(result),))
 
-    async def _verified(self, member: Member) -> Seen:
-        server = member.server
-        polled, host = await asyncio.gather(self._polled(member), self._host(server))
-        if not server.is_postgres:
-            return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
-        looks = [self._service(server, host[0])]
-        if polled.up is YES and not polled.stranger:
-            looks.append(self._written(server) if server.role == Role.MASTER else self._lag(server))
-        parts = await asyncio.gather(*looks)
-        merged = dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
-        for part, notes in parts:
-            merged = dataclasses.replace(merged, **part, notes=(*merged.notes, *notes))
-        return merged
+    async def _measured(self, server: Server, trying: Trying) -> Seen:
+        """The light look, and whether the master takes a write, or how far behind a replica is."""
+        polled = await self._polled_postgres(server, trying)
+        if polled.up is not YES or polled.stranger:
+            return polled
+        part, notes = await (self._written(server) if server.role == Role.MASTER else self._lag(server))
+        return dataclasses.replace(polled, **part, notes=(*polled.notes, *notes))
 
-    async def _host(self, server: Server) -> tuple[Answer, tuple[str, ...]]:
-        result = await self._hands.use(Kind.INSPECT, "host", server=server)
+    async def _host(self, server: Server, trying: Trying) -> tuple[Answer, tuple[str, ...]]:
+        patience_s = self._hands.calls_s(trying.calls)
+        result = await self._hands.use(Kind.INSPECT, "host", server=server, patience_s=patience_s)
         return (YES, ()) if result.outcome is Outcome.SUCCESS else (NO, (f"host: {said(result)}",))
 
-    async def _service(self, server: Server, host_answers: Answer) -> tuple[dict[str, Any], tuple[str, ...]]:
-        if host_answers is not YES:
-            return {}, ()
-        result = await self._hands.use(Kind.RESTART, server=server, runmode="status")
+    async def _service(self, server: Server, trying: Trying) -> tuple[Answer, tuple[str, ...]]:
+        patience_s = self._hands.calls_s(trying.calls)
+        result = await self._hands.use(Kind.RESTART, server=server, runmode="status", patience_s=patience_s)
         running = _running(result)
-        return {"running": running}, () if running is YES else (f"service: {said(result)}",)
+        return running, () if running is YES else (f"service: {said(result)}",)
 
     async def _written(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
         result = await self._hands.use(Kind.INSPECT, "write", server=server)

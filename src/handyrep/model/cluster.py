@@ -84,9 +84,14 @@ class Cluster:
         return tuple(member.server for member in self.members.values())
 
     @property
+    def enabled(self) -> tuple[Member, ...]:
+        """The servers that HandyRep looks at, in the order of the configuration."""
+        return tuple(m for m in self.members.values() if m.server.enabled)
+
+    @property
     def masters(self) -> tuple[Member, ...]:
         """Enabled members that are recorded as master: one, if all is well."""
-        return tuple(m for m in self.members.values() if m.server.enabled and m.server.role == Role.MASTER)
+        return self.by_role(Role.MASTER)
 
     @property
     def master(self) -> Member | None:
@@ -100,7 +105,7 @@ class Cluster:
 
     def by_role(self, role: str) -> tuple[Member, ...]:
         """Enabled members of a role."""
-        return tuple(m for m in self.members.values() if m.server.enabled and m.server.role == role)
+        return tuple(m for m in self.enabled if m.server.role == role)
 
     def with_member(self, member: Member) -> "Cluster":
         """A copy in which this member stands for its name (added if it is new)."""

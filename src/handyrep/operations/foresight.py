@@ -5,9 +5,11 @@ from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation, judge
 from handyrep.decide.what_if import Fate, Hypothesis, imagine, parse
-from handyrep.engine.check import foreseen, new_run, proofs
+from handyrep.engine.check import foreseen, new_run
 from handyrep.engine.engine import Engine
+from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
+from handyrep.engine.proofs import proofs
 from handyrep.engine.slots import would_lack
 from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
@@ -50,7 +52,7 @@ async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -
         policy=engine.policy,
         is_active=YES if active.outcome is Outcome.SUCCESS else NO,
         passive=active.details,
-        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
+        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine, Trying.AGAIN)),
         choice=await foreseen(engine, picture),
         cooldown_left_s=cooldown_left_s(engine),
         maintenance_left_s=maintenance_left_s(engine),

@@ -6,8 +6,9 @@ from typing import Any, Literal
 from handyrep.config.show import rows
 from handyrep.decide.agreement import Agreement
 from handyrep.decide.protection import Protection, protection
-from handyrep.engine.check import proofs
 from handyrep.engine.hands import said
+from handyrep.engine.observe import Trying
+from handyrep.engine.proofs import proofs
 from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
@@ -167,7 +168,7 @@ async def doctor(on: Running) -> Result:
     engine = on.engine
     picture = await engine.observer.verify()
     measured = {
-        "protection": _told(protection(engine.cluster, picture, await proofs(engine))),
+        "protection": _told(protection(engine.cluster, picture, await proofs(engine, Trying.AGAIN))),
         "synchronous": _synchronous(on.check.agreeing.seen(picture)),
     }
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]

@@ -81,6 +81,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                     "run", ("servername",), acts=False,
                     text="SUCCESS: up; FAIL: not, with alive = True in the RD when a PostgreSQL answered all the same",
                 ),
+                Method("once", ("servername",), acts=False, text="the same by one attempt, within call_timeout: then HandyRep sees to the retries of a suspected master, and looks at its host meanwhile", optional=True),
             ),
             _kind(
                 Kind.INSPECT, "inspect_method", "What does a PostgreSQL say of itself, and does its host answer?",

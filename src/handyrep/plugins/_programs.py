@@ -4,23 +4,22 @@ from handyrep.model.server import Server
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 from handyrep.ports import Ran
 
-FIND_PROGRAM = """
-program=$1 folder=$2 pgdata=$3
-if [ -n "$folder" ]; then
-    [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
-    exit 1
-fi
-version=$(cat "$pgdata/PG_VERSION" 2>/dev/null)
-for folder in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin"; do
-    [ -n "$version" ] && [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
-done
-command -v "$program" && exit 0
-for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null | sort -rV); do
-    [ -x "$folder/$program" ] && printf '%s' "$folder/$program" && exit 0
-done
-exit 1
+FINDING = """
+program_path() {
+    if [ -n "$2" ]; then [ -x "$2/$1" ] && echo "$2/$1"; return; fi
+    version=$(cat "$3/PG_VERSION" 2>/dev/null)
+    for folder in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin"; do
+        [ -n "$version" ] && [ -x "$folder/$1" ] && echo "$folder/$1" && return
+    done
+    command -v "$1" && return
+    for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null | sort -rV); do
+        [ -x "$folder/$1" ] && echo "$folder/$1" && return
+    done
+    return 1
+}
 """
-"""A shell program: its output is the full path of $1, preferring the version that $3 (PGDATA) belongs to."""
+"""A shell function: the full path of the program $1, in the folder $2 if that is given, else of the version that PGDATA $3 belongs to."""
+_FIND = FINDING + 'program_path "$1" "$2" "$3"'
 
 
 async def find_program(plugin: handyrepplugin, server: Server, program: str, configured: str = "") -> str:
@@ -28,7 +27,7 @@ async def find_program(plugin: handyrepplugin, server: Server, program: str, con
     if configured:
         found = await plugin.run_as_postgres(server.name, "test", "-x", configured)
         return configured if found.exit_status == 0 else ""
-    argv = ("sh", "-c", FIND_PROGRAM, "find_program", program, server.bin_dir, server.pgdata)
+    argv = ("sh", "-c", _FIND, "find_program", program, server.bin_dir, server.pgdata)
     ran = await plugin.run_as_postgres(server.name, *argv)
     return ran.stdout.strip() if ran.exit_status == 0 else ""
 

@@ -9,13 +9,14 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._holders import DATA, HOLDERS, STOP
-from handyrep.plugins._programs import find_program
+from handyrep.plugins._programs import FINDING
 from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Ran
 
 _FENCE = (
-    DATA
+    FINDING
+    + DATA
     + HOLDERS
     + STOP
     + r"""
@@ -41,11 +42,13 @@ for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && break; sleep 0.1; done
 [ -z "$(hidden)" ] || { echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11; }
 [ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
 echo "data=$data"
+control=$(program_path pg_controldata "$2" "$data") || control=false
 newest=$(ls "$data/pg_wal" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | cut -c1-8 | sort -r | head -n 1)
 echo "newest=$newest"
-"$2" "$data" 2>/dev/null | sed 's/^/control=/'
-redo=$("$2" "$data" 2>/dev/null | sed -n "s/^Latest checkpoint's REDO location: *//p")
-echo "record=$(timeout 30 "$3" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
+said=$("$control" "$data" 2>/dev/null)
+echo "$said" | sed 's/^/control=/'
+redo=$(echo "$said" | sed -n "s/^Latest checkpoint's REDO location: *//p")
+echo "record=$(timeout 30 "${control%/*}/pg_waldump" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
 """
 )
 _RELEASE = (
@@ -64,7 +67,10 @@ _LOOK = (
     + HOLDERS
     + r"""
 [ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
-for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && exit 0; sleep 0.1; done
+for try in 1 2 3 4 5; do
+    [ -z "$(hidden)" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
+    sleep 0.1
+done
 echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 """
 )
@@ -77,9 +83,9 @@ _LOOK_CALLS = 3
 class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
-    Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the
-    postmaster and to every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it
-    stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
+    Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then, unless nothing of it runs,
+    restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the postmaster and to
+    every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
     Touches on the server: its PostgreSQL processes; standby.signal and handyrep.fenced in pgdata (release() takes them back).
     Needs: SSH, and the account that owns pgdata. Root is not needed: all processes of PostgreSQL belong to that account.
     Safe to repeat?: yes.
@@ -94,13 +100,13 @@ class fence_stop(handyrepplugin):
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
         server = self.server(servername)
-        hindered = await self._hindered(server)
+        (ended, hindered), settled = await asyncio.gather(self._looked(server), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
-        first = await self._stopped_politely(server)
+        first = "nothing of it ran any more" if ended and settled else await self._stopped_politely(server)
         try:
-            control, waldump = await self._programs(server)
-            ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", server.pgdata, control, waldump)
+            given = (server.pgdata, self.bin_path or server.bin_dir)
+            ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", *given)
         except NoAnswerError as error:
             return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")
         said = _lines(ran)
@@ -120,14 +126,29 @@ class fence_stop(handyrepplugin):
             ended=True,
         )
 
-    async def _hindered(self, server: Server) -> str:
-        """Why no proof could be had, or ''. Looks only, and not for long: with the host off the next fence must have its turn."""
+    async def _looked(self, server: Server) -> tuple[bool, str]:
+        """(whether no process of it is left, why no proof could be had or '').
+
+        Looks only, and not for long: with the host off the next fence must have its turn.
+        """
         limit_s = self.settings.failover.call_timeout * _LOOK_CALLS
         try:
             ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata, timeout_s=limit_s)
         except NoAnswerError as error:
-            return f"its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
-        return "" if ran.exit_status == 0 else _lines(ran).get("fault") or last_words(ran)
+            why = f"its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
+            return False, why
+        said = _lines(ran)
+        return "ended" in said, "" if ran.exit_status == 0 else said.get("fault") or last_words(ran)
+
+    async def _is_settled(self, server: Server) -> bool:
+        """Whether restart_method says that the service does not run, and so that nothing is about to start it again."""
+        arguments = {"servername": server.name, "runmode": "status"}
+        try:
+            async with asyncio.timeout(self.settings.failover.call_timeout * _LOOK_CALLS):
+                status = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
+        except TimeoutError:
+            return False
+        return status.extra.get("running") is False
 
     async def release(self, servername: str) -> Result:
         """Take standby.signal and the mark back, if they are ours."""
@@ -150,18 +171,11 @@ class fence_stop(handyrepplugin):
             return f"{server.restart_method} did not stop it within {self.grace:g} s"
         return f"{server.restart_method}: {result.details}"
 
-    async def _programs(self, server: Server) -> tuple[str, str]:
-        """Without these the fence still holds; only the end of the WAL is not known then."""
-        if self.bin_path:
-            return f"{self.bin_path}/pg_controldata", f"{self.bin_path}/pg_waldump"
-        control = await find_program(self, server, "pg_controldata")
-        return control or "false", f"{control.rpartition('/')[0]}/pg_waldump" if control else "false"
-
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when a proof could not be had from a server now."""
         names = [servername] if servername else [s.name for s in self.cluster.servers if s.enabled and s.is_postgres]
         for name in names:
-            hindered = await self._hindered(self.server(name))
+            _, hindered = await self._looked(self.server(name))
             if hindered:
                 return self.fail(f"{name}: {hindered}")
         return self.success(f"the processes of {', '.join(names) or 'no server'} can be seen and stopped")

@@ -8,7 +8,7 @@ from psycopg.errors import ProgrammingError
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugins._programs import find_program
+from handyrep.plugins._programs import FINDING
 from handyrep.plugins._replication import calls_itself
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Row
@@ -50,10 +50,20 @@ select pg_logical_emit_message(true, 'handyrep', how)::text as at from local, fi
 """
 
 
+# pg_isready waits whole seconds, and a postmaster that hangs takes the connection and stays silent.
+_SEES = (
+    FINDING
+    + """
+isready=$(program_path pg_isready "$1" "$2") || exit 90
+exec timeout "$3" "$isready" -h "$4" -p "$5"
+"""
+)
 _NO_RESPONSE = 2
 """What pg_isready ends with when nothing answers."""
 _TIMED_OUT = 124
 """What timeout ends with when its program did not."""
+_NOT_THERE = 90
+"""What _SEES ends with when it finds no pg_isready."""
 
 
 class inspect_postgres(handyrepplugin):
@@ -116,20 +126,20 @@ class inspect_postgres(handyrepplugin):
     async def sees(self, servername: str, mastername: str) -> Result:
         """SUCCESS when the master answers on this server's host; FAIL with no = True when it certainly does not answer there."""
         here, master = self.server(servername), self.server(mastername)
+        patience = f"{self.settings.failover.call_timeout:g}"
+        given = (here.bin_dir, here.pgdata, patience, master.client_address, str(master.port))
         try:
-            program = await find_program(self, here, "pg_isready")
-            if not program:
-                return self.fail("pg_isready is not on this host, so what it sees is not known")
-            # pg_isready waits whole seconds, and a postmaster that hangs takes the connection and stays silent.
-            patience = ("timeout", f"{self.settings.failover.call_timeout:g}")
-            target = ("-h", master.client_address, "-p", str(master.port))
-            ran = await self.run_as_postgres(servername, *patience, program, *target)
+            ran = await self.run_as_login(servername, "sh", "-c", _SEES, "sees", *given)
+            if ran.exit_status == _NOT_THERE:
+                ran = await self.run_as_postgres(servername, "sh", "-c", _SEES, "sees", *given)
         except NoAnswerError as error:
             return self.fail(nothing_known(error))
         if ran.exit_status in (0, 1):
             return self.success(f"sees {mastername}: {last_words(ran)}")
         if ran.exit_status in (_NO_RESPONSE, _TIMED_OUT):
             return self.fail(f"does not see {mastername}: {last_words(ran)}", no=True)
+        if ran.exit_status == _NOT_THERE:
+            return self.fail("pg_isready is not on this host, so what it sees is not known")
         return self.fail(f"pg_isready could not be used: {last_words(ran)}")
 
     async def test(self) -> Result:

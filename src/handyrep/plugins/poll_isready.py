@@ -10,8 +10,8 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
-ACCEPTING, REJECTING, NO_RESPONSE = 0, 1, 2
-"""pg_isready's exit codes; 3 and all others mean that it was called wrongly or could not be."""
+ACCEPTING, REJECTING, NO_RESPONSE, NOT_ASKED = 0, 1, 2, 3
+"""pg_isready's exit codes; the last and all others mean that it was called wrongly or could not be."""
 
 
 class poll_isready(handyrepplugin):
@@ -31,21 +31,23 @@ class poll_isready(handyrepplugin):
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS when the server accepts connections."""
         failover = self.settings.failover
+        status, said = await self._asked(servername)
+        for _ in range(failover.fail_retries):
+            if status != NO_RESPONSE:
+                break
+            await self.call.world.clock.sleep(failover.fail_retry_interval)
+            status, said = await self._asked(servername)
+        return self._meaning(status, said)
+
+    async def once(self, servername: str) -> Result:
+        """The same, by one attempt."""
+        return self._meaning(*await self._asked(servername))
+
+    async def _asked(self, servername: str) -> tuple[int, str]:
         program = self._program()
         if not program:
-            return self.fail("pg_isready is not on the HandyRep server: set isready_path")
-        answer = self.fail("not polled")
-        for attempt in range(failover.fail_retries + 1):
-            if attempt:
-                await self.call.world.clock.sleep(failover.fail_retry_interval)
-            status, said = await self._asked(program, servername, failover.call_timeout)
-            answer = self._meaning(status, said)
-            if status != NO_RESPONSE:
-                return answer
-        return answer
-
-    async def _asked(self, program: str, servername: str, timeout_s: float) -> tuple[int, str]:
-        server = self.server(servername)
+            return NOT_ASKED, "pg_isready is not on the HandyRep server: set isready_path"
+        server, timeout_s = self.server(servername), self.settings.failover.call_timeout
         seconds = str(max(round(timeout_s), 1))
         argv = (program, "-h", server.hostname, "-p", str(server.port), "-t", seconds)
         try:

@@ -18,7 +18,7 @@ exec service "$name" "$verb"
 _STATUS = """
 name=$1
 if [ -d /run/systemd/system ]; then
-    systemctl show -p LoadState -p ActiveState -p SubState -p MainPID "$name"
+    systemctl show -p LoadState -p ActiveState -p SubState -p MainPID -p Job "$name"
     exit 0
 fi
 service "$name" status >/dev/null 2>&1; echo "Service=$?"
@@ -99,9 +99,9 @@ class restart_service(handyrepplugin):
             return self.fail(
                 f"{self.service_name} is active without a process: it is an umbrella unit; name the instance, such as postgresql@15-main"
             )
-        if active in ("inactive", "failed"):
+        if active in ("inactive", "failed") and not facts.get("Job"):
             return self.fail(f"the unit is {active}", running=False)
-        return self.fail(f"the unit is {active}")
+        return self.fail(f"the unit is {active}" + (", and has a job to do" if facts.get("Job") else ""))
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when the status cannot be told, or root cannot be had, on a server concerned."""

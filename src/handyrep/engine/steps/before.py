@@ -19,13 +19,20 @@ from handyrep.model.run import Run, RunKind
 from handyrep.model.verdict import Choice
 from handyrep.plugin_api.contract import Kind
 
+_NOTHING_BETWEEN_S = 0.25
+"""No longer than it takes to judge a look, and to write down what follows from it."""
 _CALLS_OF_A_HOLD = 3
 """So many times call_timeout may holding clients back take: a failover does not wait for a proxy that is away."""
 
 
 async def recheck(on: Scene, run: Run, _: str) -> Result:
-    """Look once more from everywhere. SUCCESS: it is still gone, with `signs` of life that some fences do not stand."""
-    picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
+    """Look once more from everywhere. SUCCESS: it is still gone, with `signs` of life that some fences do not stand.
+
+    The look that led here is not repeated if nothing has come between.
+    """
+    picture = on.observer.suspicion_of(_NOTHING_BETWEEN_S)
+    if picture is None:
+        picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
     dead_at_home = seen.host_answers is Answer.YES and seen.sees_master is Answer.NO
@@ -130,7 +137,7 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
     end = _last_lsn(run)
     if end is None:
         return success("the old master's disk was not read, so there is nothing to give")
-    picture = await on.observer.verify(*run.replicas)
+    picture = await on.observer.glance(*run.replicas)
     if (await _choice(on, run, picture, end)).lost_bytes == 0:
         return success("no replica needs it")
     best = (await _choice(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
@@ -141,7 +148,7 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
 
 async def select(on: Scene, run: Run, _: str) -> Result:
     """The replica that shall become the master, in `candidate`, with what may be lost."""
-    picture, old = await asyncio.gather(on.observer.verify(*run.replicas), on.observer.facts(run.old_master))
+    picture, old = await asyncio.gather(on.observer.glance(*run.replicas), on.observer.facts(run.old_master))
     if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
         return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
     choice = await _choice(on, run, picture, _last_lsn(run))

@@ -14,7 +14,7 @@ from handyrep.model.cluster import Cluster
 from handyrep.model.server import Server
 from handyrep.ports import Clock
 
-_LOOK_EVERY_S = 0.05
+_LOOK_EVERY_S = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""The looks of the periodic check, each at all servers at once; a server that is slow to answer keeps nobody waiting for the others.
+
+Must never guess what such a server would have said: it is in no picture until it has answered, or its own deadline is over.
+"""
+
+import asyncio
+from types import MappingProxyType
+
+from handyrep.engine.observe import Observer, Trying
+from handyrep.engine.state import State
+from handyrep.model.cluster import Member
+from handyrep.model.observation import Picture
+from handyrep.ports import Clock
+
+
+class Rounds:
+    """One round after the other.
+
+    `patience_s`: so long is a replica or a proxy waited for, unless its last look took longer. The master is always waited for.
+    `late`: what came too late for the round that it belonged to, a picture of each such server; until the next round.
+    """
+
+    def __init__(self, observer: Observer, state: State, clock: Clock, patience_s: float) -> None:
+        self._observer = observer
+        self._state = state
+        self._clock = clock
+        self._patience_s = patience_s
+        self._under_way: dict[str, asyncio.Task[Picture]] = {}
+        self._slow: set[str] = set()
+        self.late: tuple[Picture, ...] = ()
+
+    async def look(self, *, verified: bool) -> Picture:
+        """A light look, or a full one, at every server that is not being looked at still."""
+        self.late = self._ended()
+        members = [member for member in self._state.cluster.enabled if member.name not in self._under_way]
+        for member in members:
+            self._under_way[member.name] = asyncio.create_task(self._alone(member, verified=verified))
+        orders = self._state.orders
+        await self._waited_for([member.name for member in members])
+        seen = {name: one for picture in self._ended() for name, one in picture.seen.items()}
+        return Picture(seen=MappingProxyType(seen), verified=verified, orders=orders)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for look in self._under_way.values():
+            look.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def _alone(self, member: Member, *, verified: bool) -> Picture:
+        """The master is tried once: whoever suspects it then sees to the retries."""
+        began, orders = self._clock.monotonic(), self._state.orders
+        trying = Trying.ONCE if member in self._state.cluster.masters else Trying.AGAIN
+        seen = await (self._observer.fully if verified else self._observer.lightly)(member, trying)
+        if self._clock.monotonic() - began <= self._patience_s:
+            self._slow.discard(member.name)
+        return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)
+
+    async def _waited_for(self, names: list[str]) -> None:
+        masters = {member.name for member in self._state.cluster.masters}
+        prompt = [self._under_way[name] for name in names if name not in masters | self._slow]
+        if prompt:
+            await asyncio.wait(prompt, timeout=self._patience_s)
+        awaited = [self._under_way[name] for name in names if name in masters]
+        if awaited:
+            await asyncio.wait(awaited)
+        self._slow |= {name for name in names if not self._under_way[name].done()}
+
+    def _ended(self) -> tuple[Picture, ...]:
+        ended = [name for name, look in self._under_way.items() if look.done()]
+        return tuple(self._under_way.pop(name).result() for name in ended)

@@ -1,0 +1,137 @@
+"""A master that does not answer: how often it is tried before it is suspected, and what ends that."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from handyrep.engine.doubt import Doubt
+from handyrep.model.observation import Picture
+from handyrep.model.result import Result, fail, success
+from tests.engine.world import Imagined
+
+RETRIES, APART_S = 3, 0.5
+
+
+async def looked(world: Imagined) -> None:
+    """One check as the monitor makes it."""
+    await world.check.run(verify=False)
+
+
+def silent() -> Imagined:
+    """The master's host is away."""
+    world = Imagined(fail_retries=RETRIES, fail_retry_interval=APART_S)
+    world.boxes["m1"].up = world.boxes["m1"].host = False
+    return world
+
+
+def back_after(world: Imagined, tries: int) -> None:
+    """The master answers again after so many of the attempts."""
+    left = [tries]
+
+    def poll(given: Mapping[str, Any]) -> Result:
+        if given["servername"] == "m1":
+            left[0] -= 1
+            world.boxes["m1"].up = left[0] < 0
+        return world.plugins._poll_run(given)
+
+    world.plugins.instead["poll.once"] = poll
+
+
+async def lasts(world: Imagined) -> tuple[bool, float]:
+    """Whether it is suspected, and after how long."""
+    doubt = Doubt(world.engine.observer, world.clock, world.settings.failover)
+    began, master = world.clock.monotonic(), world.engine.cluster.members["m1"]
+    answer = await doubt.lasts(master, began)
+    return answer, world.clock.monotonic() - began
+
+
+async def test_a_silent_master_is_suspected_after_the_whole_window() -> None:
+    assert await lasts(silent()) == (True, RETRIES * APART_S)
+
+
+@pytest.mark.parametrize("tries", [0, 1])
+async def test_one_that_answers_an_attempt_is_not(tries: int) -> None:
+    world = silent()
+    back_after(world, tries)
+    assert await lasts(world) == (False, (tries + 1) * APART_S)
+
+
+async def test_a_master_whose_own_host_says_that_it_does_not_run_is_given_one_interval() -> None:
+    world = silent()
+    world.boxes["m1"].host = True
+    assert await lasts(world) == (True, APART_S)
+
+
+async def test_a_service_that_is_not_settled_is_given_the_whole_window() -> None:
+    """As while somebody restarts it."""
+    world = silent()
+    world.boxes["m1"].host = True
+    world.plugins.instead["restart.run"] = lambda _: fail("the unit is activating")
+    assert await lasts(world) == (True, RETRIES * APART_S)
+
+
+@pytest.mark.parametrize(("retries", "after_s"), [(0, 0.0), (1, APART_S)])
+async def test_with_few_retries_the_look_from_everywhere_is_the_last_of_them(retries: int, after_s: float) -> None:
+    world = Imagined(fail_retries=retries, fail_retry_interval=APART_S)
+    world.boxes["m1"].up = False
+    assert await lasts(world) == (True, after_s)
+    assert world.plugins.count("poll.") == 0
+
+
+async def test_a_short_pause_changes_no_status_and_leaves_nothing_suspected() -> None:
+    world = silent()
+    world.boxes["m1"].up = True
+    await looked(world)
+    world.boxes["m1"].up = False
+    back_after(world, 2)
+    told, verdicts = len(world.events.told), world.check.verdicts.number
+    await looked(world)
+    assert (len(world.events.told), world.check.verdicts.number) == (told, verdicts)
+    assert world.check._suspected_since is None
+
+
+async def test_once_suspected_it_is_looked_at_from_everywhere_at_once() -> None:
+    world = silent()
+    await looked(world)
+    await looked(world)
+    world.plugins.calls.clear()
+    before_s = world.clock.monotonic()
+    await looked(world)
+    assert world.clock.monotonic() == before_s
+    assert world.plugins.count("inspect.sees") == len(world.boxes)
+
+
+async def test_a_poll_plugin_that_knows_only_its_own_retries_is_used_as_it_is() -> None:
+    world = silent()
+    world.plugins.registry.lacking.add("once")
+    world.boxes["m1"].host = True
+    assert (await lasts(world))[0] is True
+    assert (world.plugins.count("poll.once"), world.plugins.count("poll.run m1")) == (0, 1)
+
+
+async def test_a_second_master_that_answers_late_is_not_overlooked() -> None:
+    world = Imagined()
+    await looked(world)
+    world.boxes["r2"].master = True
+    picture = await world.engine.observer.poll("r2")
+
+    async def late(*, verified: bool) -> Picture:
+        world.check.rounds.late = (picture,)
+        return Picture(seen={"m1": (await world.engine.observer.poll("m1")).of("m1")}, verified=verified)
+
+    world.check.rounds.look = late  # type: ignore[method-assign]
+    await looked(world)
+    assert world.engine.last_verdict is not None
+    assert world.engine.last_verdict.rule != "F07"
+
+
+async def test_a_fence_that_can_give_its_proof_comes_before_one_that_could_not() -> None:
+    world = Imagined(fence_methods=("fence_stop", "fence_command"))
+    await looked(world)
+    world.boxes["m1"].up = False
+    told = iter((fail("no SSH"), success()))
+    world.plugins.instead["fence.test"] = lambda _: next(told)
+    await looked(world)
+    ((run, _, _),) = world.engine.journal.runs()
+    assert run.fences == ("fence_command", "fence_stop")
