@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant("HR-05", "nobody is told to follow after a failover", "decide/stages.py",
            "return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()", "return ()", "hr_05 or hr_06"),
     Mutant("HR-07", "the master is stopped before the candidate is looked at", "decide/stages.py",
-           "SWITCHOVER = (PREFLIGHT, CHOOSE, AGREE, FENCE,", "SWITCHOVER = (PREFLIGHT, FENCE, CHOOSE, AGREE,", "hr_07 or progress"),
+           "    PREFLIGHT,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,\n    FENCE,", "    PREFLIGHT,\n    FENCE,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,", "hr_07 or progress"),
     Mutant("HR-08", "a restart in place is tried for ever", "decide/failover.py",
            "s.restarts_tried < 1", "s.restarts_tried < 99", "hr_08 or story"),
     Mutant("HR-09", "a selection without a candidate stops nothing", "decide/failover.py",

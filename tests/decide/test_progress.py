@@ -62,8 +62,22 @@ def test_the_order_of_a_failover() -> None:
 
 def test_the_order_of_a_switchover() -> None:
     assert steps_when_all_goes_well(a_run(RunKind.SWITCHOVER)) == [
-        "preflight", "choose", "fence fence_a", "catch_up", "promote", "confirm", "record", "repoint", "slots", "follow r2", "rejoin", "extra mail",
+        "preflight", "choose", "hasten", "fence fence_a", "catch_up", "promote", "confirm", "record", "repoint", "slots", "follow r2", "rejoin", "extra mail",
     ]  # fmt: skip
+
+
+def test_in_a_switchover_clients_wait_as_briefly_as_they_can() -> None:
+    steps = steps_when_all_goes_well(a_run(RunKind.SWITCHOVER, proxies="bouncers"))
+    assert steps[:5] == ["preflight", "choose", "hasten", "pause bouncers", "fence fence_a"]
+    assert "hold bouncers" not in steps
+
+
+@pytest.mark.parametrize("outcome", [FAIL, UNCERTAIN])
+def test_work_that_does_not_end_gives_a_switchover_up_and_clients_are_let_on(outcome: Outcome) -> None:
+    run = after(a_run(RunKind.SWITCHOVER, proxies="bouncers"), ("preflight", SUCCESS), ("choose", SUCCESS), ("hasten", FAIL), ("pause bouncers", outcome))  # fmt: skip
+    assert next_move(run) == Do(Step("let_on", "bouncers"))
+    done = after(run, ("let_on bouncers", SUCCESS))
+    assert next_move(done) == Abandoned(f"pause bouncers ended {outcome.value}")
 
 
 def test_without_remaster_nobody_is_told_to_follow() -> None:

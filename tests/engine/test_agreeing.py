@@ -249,7 +249,7 @@ async def test_in_a_switchover_it_comes_before_the_master_is_stopped() -> None:
     await made.look(2)
     done = await manual_failover(desk(made), "r2")
     assert done.outcome is Outcome.SUCCESS, done.details
-    acting = [call for call in made.plugins.calls if call.startswith(("sync", "fence.run"))]
+    acting = [call for call in made.plugins.calls if call.startswith(("sync.run", "fence.run"))]
     assert acting == ["sync.run r2", "fence.run m1"]
 
 

@@ -29,7 +29,7 @@ class Answered:
 class Everything(Plugin):
     """What is known of every plugin of the imagined cluster: it has all optional methods but those of a fence that keeps something up, and needs no silence."""
 
-    halt = resume = tidy = block = unblock = once = Plugin.success
+    halt = resume = tidy = block = unblock = once = pause = hasten = hindrances = Plugin.success
 
 
 class Registry:
@@ -267,6 +267,10 @@ class Door:
     def _do_connection_failover_block(self, _: Given) -> Result:
         self.world.held = True
         return fail("a proxy does not answer") if self.world.dead_routes else success()
+
+    def _do_connection_failover_pause(self, _: Given) -> Result:
+        self.world.held = not self.world.dead_routes
+        return success() if self.world.held else fail("a proxy does not answer; all go on as before")
 
     def _do_connection_failover_unblock(self, given: Given) -> Result:
         if any(route != given["recorded"] for route in self.world.routes):

@@ -116,6 +116,9 @@ class FailoverSettings:
     start_timeout: float = directive(
         _long_timeout, 60.0, "longest time that starting, stopping or re-pointing may take"
     )
+    pause_timeout: float = directive(
+        _long_timeout, 5.0, "longest time that a switchover lets clients' work come to its end before it is given up"
+    )
     fence_timeout: float = directive(_long_timeout, 60.0, "longest time that one fence may take")
     promote_timeout: float = directive(
         _long_timeout, 60.0, "longest time that ordering a promotion may take; looking whether it happened has no end"

@@ -7,7 +7,7 @@ once in a run, and the old master is never started after it.
 import dataclasses
 import enum
 
-from handyrep.decide.stages import FENCE, HOLD, LET_ON, PLANS, RELEASE, THAW, UNDO, Stage, Then, subjects
+from handyrep.decide.stages import FENCE, HOLD, LET_ON, PAUSE, PLANS, RELEASE, THAW, UNDO, Stage, Then, subjects
 from handyrep.model.answer import Outcome
 from handyrep.model.run import Ended, Run, Step
 
@@ -126,7 +126,7 @@ def _to_undo(stage: Stage, run: Run) -> tuple[str, ...]:
     if stage is THAW:
         return ("",) if run.halted else ()
     if stage is LET_ON:
-        return tuple(e.step.subject for e in run.ended if e.step.stage == HOLD.id)
+        return tuple(e.step.subject for e in run.ended if e.step.stage in (HOLD.id, PAUSE.id))
     tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
     if stage is RELEASE:
         return tuple(dict.fromkeys(reversed(tried)))

@@ -33,6 +33,8 @@ class Stage:
 
 RECHECK = Stage("recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO)
 PREFLIGHT = Stage("preflight", "check that {old} is well and that a replica can take over", Then.UNDO, Then.UNDO)
+HASTEN = Stage("hasten", "let {old} do now what would make its stop last", Then.HEED, Then.HEED)
+PAUSE = Stage("pause", "let clients' work come to its end with {subject}, and new work wait", Then.UNDO, Then.UNDO)
 FENCE = Stage("fence", "prove with {subject} that {old} can acknowledge no commit any more", Then.NEXT, Then.NEXT)
 HOLD = Stage("hold", "hold clients back with {subject}, so that they wait instead of failing", Then.HEED, Then.HEED)
 FREEZE = Stage(
@@ -69,7 +71,23 @@ FAILOVER = (
     FOLLOW,
     EXTRA,
 )
-SWITCHOVER = (PREFLIGHT, CHOOSE, AGREE, FENCE, CATCH_UP, PROMOTE, CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW, REJOIN, EXTRA)  # fmt: skip
+SWITCHOVER = (
+    PREFLIGHT,
+    CHOOSE,
+    AGREE,
+    HASTEN,
+    PAUSE,
+    FENCE,
+    CATCH_UP,
+    PROMOTE,
+    CONFIRM,
+    RECORD,
+    REPOINT,
+    SLOTS,
+    FOLLOW,
+    REJOIN,
+    EXTRA,
+)
 ADOPTION = (CONFIRM, RECORD, REPOINT, SLOTS, FOLLOW)
 PLANS = {RunKind.FAILOVER: FAILOVER, RunKind.SWITCHOVER: SWITCHOVER, RunKind.ADOPTION: ADOPTION}
 
@@ -90,7 +108,7 @@ def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
     """What the stage is done to, in order; ('',) for a stage that is done once, () for one that is not done."""
     if stage is FENCE:
         return (*run.fences, CONFIRMATION) if run.confirmed else run.fences
-    if stage is HOLD:
+    if stage in (HOLD, PAUSE):
         return (run.proxies,) if run.proxies else ()
     if stage is FOLLOW:
         return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()
@@ -98,6 +116,18 @@ def subjects(stage: Stage, run: Run) -> tuple[str, ...]:
         return run.extra_commands
     left_out = (stage is AGREE and not run.synchronous) or (stage is REJOIN and not run.remaster)
     return () if left_out else ("",)
+
+
+def planned(run: Run, fence: str, new: str) -> list[str]:
+    """The sentences of a run's steps before it begins, as far as it would come: with this fence, and this new master or '' for none."""
+    lines: list[str] = []
+    for stage in PLANS[run.kind]:
+        named = (fence,) if stage is FENCE else subjects(stage, run)
+        told = [one for one in named if not new or one != new]
+        lines += [stage.sentence.format(subject=one, old=run.old_master, new=new or "nobody") for one in told]
+        if stage is CHOOSE and not new:
+            return [*lines, "no replica may take over then: give up, and put the old master back as it was"]
+    return lines
 
 
 def sentence(stage: Stage, subject: str, run: Run) -> str:

@@ -278,6 +278,6 @@ def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", rem
         wanted=wanted,
         remaster=engine.policy.remaster if remaster is None else remaster,
         was_running=kind is RunKind.SWITCHOVER,
-        proxies=engine.hands.configured(Kind.CONNECTION_FAILOVER) if engine.hands.can_hold_clients else "",
+        proxies=engine.hands.configured(Kind.CONNECTION_FAILOVER) if engine.hands.can_hold_clients(kind) else "",
         synchronous=engine.policy.synchronous_required,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from handyrep.decide import stages
-from handyrep.engine.steps import after, back, before
+from handyrep.engine.steps import after, back, before, planned
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.result import Result
 from handyrep.model.run import Run, Step
@@ -12,14 +12,16 @@ Doing = Callable[[Scene, Run, str], Awaitable[Result]]
 
 STEPS: dict[str, Doing] = {
     stages.RECHECK.id: before.recheck,
-    stages.PREFLIGHT.id: before.preflight,
+    stages.PREFLIGHT.id: planned.preflight,
     stages.HOLD.id: before.hold,
+    stages.HASTEN.id: planned.hasten,
+    stages.PAUSE.id: planned.pause,
     stages.FENCE.id: before.fence,
     stages.FREEZE.id: before.freeze,
     stages.RESCUE.id: before.rescue,
     stages.CHOOSE.id: before.select,
     stages.AGREE.id: before.agree,
-    stages.CATCH_UP.id: before.catch_up,
+    stages.CATCH_UP.id: planned.catch_up,
     stages.PROMOTE.id: after.promote,
     stages.CONFIRM.id: after.confirm,
     stages.RECORD.id: after.record,

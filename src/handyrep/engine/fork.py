@@ -10,6 +10,7 @@ from handyrep.engine.hands import said
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success
+from handyrep.model.run import RunKind
 from handyrep.model.verdict import Verdict
 from handyrep.plugin_api.contract import Kind
 
@@ -32,7 +33,7 @@ async def fence_returned(engine: Engine, name: str) -> Result:
 async def hold_clients(engine: Engine, verdict: Verdict) -> Result:
     """Let no client reach any of them through the proxies, and stand still until a person decides."""
     held = "no proxy can hold clients back"
-    if engine.hands.can_hold_clients:
+    if engine.hands.can_hold_clients(RunKind.FAILOVER):
         async with engine.changing("holding clients back"):
             result = await engine.hands.use(Kind.CONNECTION_FAILOVER, "block")
             done = result.outcome is Outcome.SUCCESS

@@ -7,6 +7,7 @@ from handyrep.engine.state import State
 from handyrep.errors import PluginError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail
+from handyrep.model.run import RunKind
 from handyrep.model.server import Server
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import KINDS, Kind
@@ -51,10 +52,10 @@ class Hands:
         """Whether the configured plugin of this kind (or this one of several) has an optional method."""
         return hasattr(self._loaded(name or self.configured(kind)), method)
 
-    @property
-    def can_hold_clients(self) -> bool:
-        """Whether the plugin of the proxies can let clients wait."""
-        return bool(self.configured(Kind.CONNECTION_FAILOVER)) and self.able(Kind.CONNECTION_FAILOVER, "block")
+    def can_hold_clients(self, kind: RunKind) -> bool:
+        """Whether the plugin of the proxies can let clients wait as this kind of run wants it."""
+        method = "pause" if kind is RunKind.SWITCHOVER else "block"
+        return bool(self.configured(Kind.CONNECTION_FAILOVER)) and self.able(Kind.CONNECTION_FAILOVER, method)
 
     def needs_silence(self, fence: str) -> bool:
         """Whether this fence proves nothing while there is a sign of life; one that cannot be loaded proves nothing at all."""

@@ -51,7 +51,8 @@ class Run:
     `fences`: plugins to try, in order. `extra_commands`: names of what runs at the end. `was_running`: the old master ran when
     it began, so undoing it means starting it again. `wanted`: the new master that a person named. `confirmed`: why a person is
     sure that the old master is off, where no plugin could prove it; `loss_accepted`: they take a loss that cannot be bounded.
-    `proxies`: the plugin that can hold clients back while there is no master; '' when none can.
+    `proxies`: the plugin that can hold clients back while there is no master (in a switchover: let their work end first); '' when none can.
+    `anyway`: a person goes on in spite of what a switchover should wait for.
     `suspected_for_s`: how long the old master had been suspected when it began; `verdict`: the number under which the verdict that
     began it is kept. Both 0 where a person began it.
     `synchronous`: so many replicas shall confirm each commit of the new master; 0: its list is left as it is.
@@ -71,6 +72,7 @@ class Run:
     confirmed: str = ""
     loss_accepted: bool = False
     proxies: str = ""
+    anyway: bool = False
     suspected_for_s: float = 0.0
     verdict: int = 0
     synchronous: int = 0

@@ -16,8 +16,8 @@ from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result, success
-from handyrep.model.run import Run, RunKind
-from handyrep.model.verdict import Choice, Move, Verdict
+from handyrep.model.run import RunKind
+from handyrep.model.verdict import Move, Verdict
 from handyrep.operations.declare import Running, operation
 
 YES, NO = Answer.YES, Answer.NO
@@ -92,7 +92,7 @@ async def _consequences(
         "lost_bytes": choice.lost_bytes,
         "lost_slots": await would_lack(engine.hands, choice.candidate) if choice.candidate is not None else [],
         "refused": {excluded.name: excluded.reason for excluded in choice.excluded},
-        "plan": _plan(run, choice, fence),
+        "plan": stages.planned(run, fence, choice.candidate or ""),
     }
 
 
@@ -103,19 +103,6 @@ def _readable_end(engine: Engine, hypothesis: Hypothesis, fence: str, now: Pictu
     if facts is None or hypothesis.fate is not Fate.DIES or not _needs_host(engine, fence):
         return None
     return facts.received_lsn
-
-
-def _plan(run: Run, choice: Choice, fence: str) -> list[str]:
-    """The sentences of the steps, as far as the plan would come."""
-    lines = []
-    for stage in stages.PLANS[run.kind]:
-        subjects = (fence,) if stage is stages.FENCE else stages.subjects(stage, run)
-        others = [subject for subject in subjects if subject != choice.candidate]
-        named = [stage.sentence.format(subject=s, old=run.old_master, new=choice.candidate or "nobody") for s in others]
-        lines += named
-        if stage is stages.CHOOSE and choice.candidate is None:
-            return [*lines, "no replica may take over then: give up, and put the old master back as it was"]
-    return lines
 
 
 def _summary(verdict: Verdict, told: dict[str, object]) -> str:

@@ -7,10 +7,11 @@ from handyrep.decide import stages
 from handyrep.decide.failover import Situation
 from handyrep.engine.check import new_run
 from handyrep.engine.fork import let_clients_on
+from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome
-from handyrep.model.result import Result, success
-from handyrep.model.run import Run, RunKind, Step
+from handyrep.model.result import Result, fail, success
+from handyrep.model.run import Ended, Run, RunKind, Step
 from handyrep.model.server import Role
 from handyrep.operations.actions import only_if_active, postgres_or_refuse
 from handyrep.operations.declare import Running, operation
@@ -22,14 +23,42 @@ from handyrep.operations.servers import free_of_runs
     changes=True,
     newmaster="the replica to become master; left out: HandyRep chooses",
     remaster="let the others follow the new master; left out: as configured",
+    dry_run="only say what would be done, and all that speaks against it",
+    anyway="do not wait for long or prepared transactions, nor for the archive",
 )
-async def manual_failover(on: Running, newmaster: str | None = None, remaster: bool | None = None) -> Result:
+async def manual_failover(
+    on: Running,
+    newmaster: str | None = None,
+    remaster: bool | None = None,
+    dry_run: bool = False,
+    anyway: bool = False,
+) -> Result:
     """Make another server the master: a switchover while the master lives, else a failover, which needs a proof as always."""
     async with on.engine.changing("a change of master"):
         alive = await _looked(on, newmaster)
         kind = RunKind.SWITCHOVER if alive else RunKind.FAILOVER
         run = new_run(on.engine, kind, "asked for by a person", wanted=newmaster or "", remaster=remaster)
-        return await on.engine.conductor.begin(run)
+        run = dataclasses.replace(run, anyway=anyway)
+        return await (_rehearsed(on, run) if dry_run else on.engine.conductor.begin(run))
+
+
+async def _rehearsed(on: Running, run: Run) -> Result:
+    """What would be done, by steps that change nothing."""
+    if run.kind is not RunKind.SWITCHOVER:
+        raise RefusedError(
+            f"{run.old_master} does not answer, so this would be a failover",
+            remedy=f'See what it would do: handyrep what-if "{run.old_master} unreachable"',
+        )
+    for step in (Step(stages.PREFLIGHT.id), Step(stages.CHOOSE.id)):
+        result = await on.engine.executor.execute(run, step)
+        if result.outcome is not Outcome.SUCCESS:
+            return fail(f"nothing was done, and nothing would be: {result.details}", **dict(result.extra))
+        run = run.with_end(Ended(step, result.outcome, result.details, result.extra))
+    fence = next(name for name in run.fences if not on.engine.hands.needs_silence(name))
+    warnings = [one for ended in run.ended for one in sentences(ended.extra.get("warnings"))]
+    plan = stages.planned(run, fence, run.new_master)
+    told = f"nothing was done; {run.new_master} would become the master"
+    return success(told, candidate=run.new_master, plan=plan, warnings=warnings)
 
 
 @operation(

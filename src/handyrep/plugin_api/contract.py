@@ -88,6 +88,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                 Method("run", ("servername",), acts=False, text="logs in; SUCCESS with the facts (docs/plugins.md), FAIL with alive = True or nothing known"),
                 Method("write", ("servername",), acts=False, text="SUCCESS when a write on this master was possible"),
                 Method("host", ("servername",), acts=False, text="SUCCESS when commands run on the server's host"),
+                Method("hindrances", ("servername",), acts=False, text="SUCCESS with hindrances: a sentence for each thing on this master for which a switchover should wait", optional=True),
                 Method("sees", ("servername", "mastername"), acts=False, text="from this server's own host: does the master answer? SUCCESS yes; FAIL with no = True: refused or silent; FAIL: not known"),
             ),
             _kind(
@@ -112,6 +113,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                 Method("release", ("servername",), acts=True, text="take back what run() left behind so that the server may be started again"),
                 Method("keep", ("servername",), acts=True, text="called at each look at a well master: keep up what run() will rest on", optional=True),
                 Method("leave", ("servername",), acts=True, text="take away what keep() put on the server", optional=True),
+                Method("hasten", ("servername",), acts=True, text="called in a switchover before clients have to wait: do beforehand what would make run() last", optional=True),
             ),
             _kind(
                 Kind.FOLLOW, "follow_method", "Let a running replica receive from another master.",
@@ -148,6 +150,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                 Method("init", ("bouncerserver",), acts=True, text="write the configuration of one proxy, or of all, outside a failover"),
                 Method("poll", ("bouncerserver",), acts=False, text="SUCCESS when it lets people in; servers = {name: True/False}"),
                 Method("block", (), acts=True, text="hold clients back at every proxy and cut their server connections", optional=True),
+                Method("pause", (), acts=True, text="at every proxy: let the transactions under way end, and new ones wait. SUCCESS once none is under way; FAIL: all go on as before", optional=True),
                 Method("unblock", (), acts=True, text="let clients on again", optional=True),
             ),
             _kind(

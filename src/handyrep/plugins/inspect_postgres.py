@@ -5,9 +5,11 @@ import shlex
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ProgrammingError
 
+from handyrep.directives import integer, seconds
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugin_api.options import option
 from handyrep.plugins._programs import FINDING
 from handyrep.plugins._replication import calls_itself
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -58,6 +60,14 @@ isready=$(program_path pg_isready "$1" "$2") || exit 90
 exec timeout "$3" "$isready" -h "$4" -p "$5"
 """
 )
+_UNDER_WAY = """
+select (select json_agg(json_build_object('pid', pid, 'user', usename, 'age_s', round(extract(epoch from clock_timestamp() - xact_start))))
+          from pg_stat_activity
+         where backend_type = 'client backend' and pid <> pg_backend_pid() and xact_start < clock_timestamp() - make_interval(secs => %s)) as long,
+       (select array_agg(gid) from pg_prepared_xacts) as prepared,
+       case when current_setting('archive_mode') = 'off' then 0
+            else (select count(*) from pg_ls_archive_statusdir() where name like '%%.ready') end as unarchived
+"""
 _NO_RESPONSE = 2
 """What pg_isready ends with when nothing answers."""
 _TIMED_OUT = 124
@@ -76,10 +86,14 @@ class inspect_postgres(handyrepplugin):
     host() and sees().
     Safe to repeat?: yes.
     When it cannot tell: FAIL; with alive = True when PostgreSQL answered with an error.
-    Options: none.
+    Options: long_transaction, archive_backlog.
     """
 
     kinds = (Kind.INSPECT,)
+    long_transaction = option(seconds, 5.0, "a transaction that runs for longer is a reason not to begin a switchover")
+    archive_backlog = option(
+        integer(0, 1_000_000), 8, "so many files of WAL may wait to be archived when a switchover begins"
+    )
 
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with the facts."""
@@ -113,6 +127,27 @@ class inspect_postgres(handyrepplugin):
         except NoAnswerError as error:
             return self.fail(nothing_known(error))
         return self.success(f"wrote at {row['at']}")
+
+    async def hindrances(self, servername: str) -> Result:
+        """What a switchover of this master should wait for."""
+        try:
+            row = (await self.query(servername, _UNDER_WAY, (self.long_transaction,)))[0]
+        except DatabaseError as error:
+            return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        told = [
+            f"a transaction of {one['user']} has run for {one['age_s']:g} s (pid {one['pid']})"
+            for one in row["long"] or ()
+        ]
+        if row["prepared"]:
+            names = ", ".join(row["prepared"])
+            told.append(f"prepared transactions hold their locks, on the new master as well: {names}")
+        if row["unarchived"] > self.archive_backlog:
+            told.append(
+                f"{row['unarchived']} files of WAL wait to be archived, and would go on waiting on a stopped server"
+            )
+        return self.success("", hindrances=told)
 
     async def host(self, servername: str) -> Result:
         """SUCCESS when the host runs commands for us."""

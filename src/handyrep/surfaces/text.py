@@ -49,8 +49,8 @@ def show(name: str, rd: RD) -> None:
             _say(f"{plugin['result']:8} {plugin['plugin']} ({plugin['kind']}): {plugin['details']}")
         _protection(rd.get("protection"))
         _synchronous(rd.get("synchronous"))
-    if "cluster" not in rd and rd.get("details"):
-        _say(f"{rd['result']}: {rd['details']}")
+    if "cluster" not in rd:
+        _result(rd)
 
 
 def _cluster(rd: RD) -> None:
@@ -109,12 +109,20 @@ def _what_if(rd: RD) -> None:
         _say(f"  {reason}")
     for proof in rd["proofs"]:
         _say(f"  fence {proof['fence']}: {proof['possible']} ({proof['said']})")
-    for number, line in enumerate(rd.get("plan", ()), 1):
-        _say(f"  {number}. {line}")
     if rd.get("candidate"):
         _say(f"WAL that may be lost: {rd['lost_bytes']} bytes ({rd['data_proof']})")
     for slot in rd.get("lost_slots", ()):
         _say(slot)
+
+
+def _result(rd: RD) -> None:
+    plan = rd.get("plan", ())
+    for number, line in enumerate(plan, 1):
+        _say(f"  {number}. {line}")
+    for warning in rd.get("warnings", ()) if plan else ():
+        _say(f"  note: {warning}")
+    if rd.get("details"):
+        _say(f"{rd['result']}: {rd['details']}")
 
 
 def _say(sentence: str) -> None:

@@ -1,4 +1,7 @@
-"""The steps before a promote: the last look, the fence, the receivers, the rescue of WAL, the choice, its list. All of them can be taken back."""
+"""The steps of a failover before its promote: the last look, the fence, the receivers, the rescue of WAL, the choice, its list.
+
+All of them can be taken back.
+"""
 
 import asyncio
 import dataclasses
@@ -51,25 +54,6 @@ async def hold(on: Scene, _: Run, __: str) -> Result:
     on.state.update(dataclasses.replace(on.cluster, proxies_behind=True))
     patience_s = on.settings.failover.call_timeout * _CALLS_OF_A_HOLD
     return await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
-
-
-async def preflight(on: Scene, run: Run, _: str) -> Result:
-    """Whether a switchover can begin: the master is well, and a fence could stop it."""
-    picture = await on.observer.verify()
-    on.state.update(assess(on.cluster, picture))
-    seen = picture.of(run.old_master)
-    if seen.writable is not Answer.YES:
-        return fail(f"{run.old_master} does not take writes ({'; '.join(seen.notes)}), so this would be a failover")
-    if seen.running is not Answer.YES:
-        said_so = "; ".join(seen.notes)
-        return fail(f"the service of {run.old_master} is not settled, so stopping it might not be clean ({said_so})")
-    for name in run.fences:
-        if on.hands.needs_silence(name):
-            continue
-        possible = await on.hands.use(Kind.FENCE, "test", name=name, servername=run.old_master)
-        if possible.outcome is Outcome.SUCCESS:
-            return success(f"{run.old_master} is well and {name} can stop it")
-    return fail(f"none of {', '.join(run.fences) or 'no fence_methods'} could prove that {run.old_master} has stopped")
 
 
 async def fence(on: Scene, run: Run, name: str) -> Result:
@@ -134,13 +118,13 @@ async def _receives_nothing(on: Scene, name: str) -> bool:
 
 async def rescue(on: Scene, run: Run, _: str) -> Result:
     """Give the candidate what the old master wrote and never sent, where its disk can still be read."""
-    end = _last_lsn(run)
+    end = last_lsn_of(run)
     if end is None:
         return success("the old master's disk was not read, so there is nothing to give")
     picture = await on.observer.glance(*run.replicas)
-    if (await _choice(on, run, picture, end)).lost_bytes == 0:
+    if (await choice_of(on, run, picture, end)).lost_bytes == 0:
         return success("no replica needs it")
-    best = (await _choice(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
+    best = (await choice_of(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
     if best is None:
         return success("there is no replica to give it to")
     return await on.hands.use(Kind.RESCUE, servername=run.old_master, candidate=best, upto=str(end))
@@ -151,7 +135,7 @@ async def select(on: Scene, run: Run, _: str) -> Result:
     picture, old = await asyncio.gather(on.observer.glance(*run.replicas), on.observer.facts(run.old_master))
     if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
         return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
-    choice = await _choice(on, run, picture, _last_lsn(run))
+    choice = await choice_of(on, run, picture, last_lsn_of(run))
     excluded = {e.name: e.reason for e in choice.excluded}
     if choice.candidate is None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in excluded.items())
@@ -162,8 +146,8 @@ async def select(on: Scene, run: Run, _: str) -> Result:
     return success(f"{choice.candidate}: {choice.proof}", **found)
 
 
-async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -> Choice:
-    """In a switchover the master still writes when the candidate is chosen: catch_up gives the data proof later."""
+async def choice_of(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -> Choice:
+    """Who may take over, as these rules see it. In a switchover the master still writes when the candidate is chosen: catch_up gives the data proof later."""
     ordered, _ = await on.hands.select()
     slack_bytes, estimated = 0, None
     if on.policy.estimate_lost_wal and run.kind is RunKind.FAILOVER:
@@ -185,7 +169,8 @@ async def _choice(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -
     )
 
 
-def _last_lsn(run: Run) -> Lsn | None:
+def last_lsn_of(run: Run) -> Lsn | None:
+    """Where the fence read that the old master's WAL ends."""
     try:
         return Lsn.parse(run.last_lsn)
     except ValueError:
@@ -199,19 +184,3 @@ async def agree(on: Scene, run: Run, _: str) -> Result:
     if names is None:
         return fail(f"{run.new_master} can have no list of synchronous replicas: {why}")
     return await on.hands.use(Kind.SYNC, server=on.server(run.new_master), names=names.text)
-
-
-async def catch_up(on: Scene, run: Run, _: str) -> Result:
-    """Wait until the candidate has everything that the stopped master wrote."""
-    wanted = _last_lsn(run)
-    if wanted is None:
-        why = f"nothing proves that {run.new_master} has it all"
-        return fail(f"the end of {run.old_master}'s WAL was not read on its disk, so {why}")
-
-    async def has_it() -> bool:
-        facts = await on.observer.facts(run.new_master)
-        return facts is not None and facts.received_lsn >= wanted
-
-    if await on.until(has_it, on.settings.failover.start_timeout):
-        return success(f"{run.new_master} has the WAL of {run.old_master} to its end at {wanted}")
-    return fail(f"{run.new_master} did not receive the WAL of {run.old_master} to its end at {wanted}")
