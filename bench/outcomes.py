@@ -6,24 +6,19 @@ passwords and the version's paths are the lab's. With --write the tables in docs
 
 import argparse
 import asyncio
-import contextlib
-import dataclasses
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psycopg
-from configobj import ConfigObj
 from tests.lab import faults
 from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched, watching
 from tests.lab.lab import Lab
-from tests.lab.proxy import LabProxy
-from tests.lab.test_proxies import directives
 from tests.lab.writer import Writer
+
+from bench.ground import Layout, client, ready
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "ready.md"
@@ -36,25 +31,6 @@ FAULTS: dict[str, Callable[[LabCluster, str], None]] = {
     "the host is cut off from everything": faults.link_down,
     "HandyRep alone is cut off from the master": faults.cut_off_from_manager,
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Layout:
-    """One of examples/ready, and the cluster that it is for."""
-
-    name: str
-    replicas: int
-    synchronous: bool
-    proxies: int = 0
-
-    @property
-    def failover(self) -> str:
-        """The lines of its section [failover] that the lab does not set itself."""
-        section = ConfigObj(str(ROOT / "examples" / "ready" / f"{self.name}.conf"))["failover"]
-        own = {key: value for key, value in section.items() if key not in ("auto_failover", "poll_method")}
-        return "\n".join(
-            f"{key} = {', '.join(value) if isinstance(value, list) else value}" for key, value in own.items()
-        )
 
 
 LAYOUTS = (
@@ -92,20 +68,13 @@ def _write(name: str, table: str) -> None:
 
 
 async def _row(lab: Lab, layout: Layout, fault: str) -> str:
-    cluster = await asyncio.to_thread(lab.cluster, 16, replicas=layout.replicas, synchronous=layout.synchronous)
+    cluster, proxies = await asyncio.to_thread(layout.built, lab, 16)
     old = cluster.names[0]
-    sections = {"failover": layout.failover}
-    proxies = await asyncio.to_thread(lab.proxies, cluster, layout.proxies) if layout.proxies else []
     with tempfile.TemporaryDirectory() as folder:
-        if proxies:
-            (Path(folder) / "templates").mkdir()
-            proxied = {**directives(proxies), "handyrep": f"templates_dir = {folder}/templates"}
-            sections = {**proxied, "failover": layout.failover}
-        async with watching(cluster.handyrep_conf(Path(folder), **sections)) as handyrep:
-            await handyrep.settled(cluster)
-            await _managed(handyrep, Path(folder), proxies)
-            await handyrep.healthy()
-            async with ThroughProxies(cluster, proxies) if proxies else Writer(cluster) as writer:
+        conf = layout.conf(cluster, proxies, Path(folder), profile="normal")
+        async with watching(conf) as handyrep:
+            await ready(handyrep, cluster, proxies, Path(folder))
+            async with client(cluster, proxies) as writer:
                 await asyncio.sleep(3)
                 await asyncio.to_thread(FAULTS[fault], cluster, old)
                 outcome = await _outcome(handyrep, old)
@@ -116,29 +85,6 @@ async def _row(lab: Lab, layout: Layout, fault: str) -> str:
                     told = f"{writer.longest_gap_s():.1f} | {len(lost)}"
     lab.remove_hosts()
     return f"| {fault} | {outcome} | {told} |"
-
-
-class ThroughProxies(Writer):
-    """A client that knows no way but the pgbouncers."""
-
-    def __init__(self, cluster: LabCluster, proxies: list[LabProxy]) -> None:
-        super().__init__(cluster)
-        self._proxies = proxies
-
-    def _seek(self) -> psycopg.Connection[tuple[Any, ...]] | None:
-        for proxy in self._proxies:
-            with contextlib.suppress(psycopg.Error):
-                return proxy.connect()
-        return None
-
-
-async def _managed(handyrep: Watched, folder: Path, proxies: list[LabProxy]) -> None:
-    """The pgbouncers' own files become HandyRep's templates, as the docs tell it."""
-    if proxies:
-        foreign = await handyrep.call("connection_proxy_init")
-        (folder / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
-        done = await handyrep.call("connection_proxy_init")
-        assert done["result"] == "SUCCESS", done["details"]
 
 
 async def _goes_on(writer: Writer) -> bool:

@@ -17,7 +17,7 @@ _CONF = """
 [handyrep]
 cluster_name = lab
 state_dir = {state_dir}
-profile = fast
+profile = {profile}
 handyrep_user = handyrep
 replication_user = replication
 {handyrep}
@@ -155,6 +155,7 @@ class LabCluster:
         self,
         folder: Path,
         *,
+        profile: str = "fast",
         handyrep: str = "",
         passwords: str = "",
         failover: str = "",
@@ -168,7 +169,7 @@ class LabCluster:
             for number, host in enumerate(self.hosts)
         ]
         text = _CONF.format(
-            state_dir=folder / "state", passwords=PASSWORDS, login=self.login, key=self.hosts[0].image.client_key, known_hosts=self.known_hosts,
+            state_dir=folder / "state", profile=profile, passwords=PASSWORDS, login=self.login, key=self.hosts[0].image.client_key, known_hosts=self.known_hosts,
             layout=self.layout, restart_method=self.restart_method, servers="".join(listed) + servers, handyrep=handyrep, failover=failover,
             server_defaults=server_defaults, plugins=plugins, more_passwords=passwords,
         )  # fmt: skip

@@ -20,12 +20,16 @@ from tests.lab.cluster import LabCluster
 from tests.lab.databases import PASSWORDS
 
 _STATEMENT_S = 2.0
+_INSERT = "insert into written (n) values (%s) returning host(inet_server_addr())"
 _PAUSE_S = 0.001
 _Session = psycopg.Connection[tuple[Any, ...]]
 
 
 class Writer:
-    """Runs in a thread of its own inside `async with`; times are those of time.monotonic()."""
+    """Runs in a thread of its own inside `async with`; times are those of time.monotonic().
+
+    `by`: the address of the server that each acknowledged row was written on. `errors`: what clients saw go wrong.
+    """
 
     def __init__(self, cluster: LabCluster) -> None:
         self._cluster = cluster
@@ -34,6 +38,8 @@ class Writer:
         self._seekers = ThreadPoolExecutor(max_workers=len(cluster.hosts))
         self._seeking: dict[Future[_Session], str] = {}
         self.acknowledged: dict[int, float] = {}
+        self.by: dict[int, str] = {}
+        self.errors: list[str] = []
         self.in_doubt: set[int] = set()
         self._number = 0
         self._reserve = False
@@ -69,6 +75,12 @@ class Writer:
         times = list(self.acknowledged.values())
         return max(at for at in times if at <= moment), min(at for at in times if at > moment)
 
+    def two_wrote(self) -> bool:
+        """Whether a server acknowledged a row after another one had taken over from it."""
+        servers = [self.by[number] for number, _ in sorted(self.acknowledged.items(), key=lambda row: row[1])]
+        turns = [server for before, server in pairwise(["", *servers]) if server != before]
+        return len(turns) > len(set(turns))
+
     def lost(self, master: str) -> set[int]:
         """Acknowledged rows that this server does not have."""
         acknowledged = set(self.acknowledged)
@@ -79,8 +91,10 @@ class Writer:
         while not self._stop.is_set():
             session = self._seek()
             if session is not None:
-                with suppress(psycopg.Error):
+                try:
                     self._write(session)
+                except psycopg.Error as error:
+                    self.errors.append(str(error).strip())
                 session.close()
 
     def _seek(self) -> _Session | None:
@@ -112,7 +126,7 @@ class Writer:
         watchdog = threading.Timer(_STATEMENT_S, _hang_up, (session.fileno(),))
         watchdog.start()
         try:
-            session.execute("insert into written (n) values (%s)", (number,))
+            row = session.execute(_INSERT, (number,)).fetchone()
         except psycopg.Error as error:
             if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
                 self.in_doubt.discard(number)
@@ -121,6 +135,7 @@ class Writer:
             watchdog.cancel()
         if not self._reserve:
             self.acknowledged[number] = time.monotonic()
+            self.by[number] = str(row[0]) if row else ""
             self.in_doubt.discard(number)
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:

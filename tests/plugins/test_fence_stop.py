@@ -70,6 +70,23 @@ def assert_no_proof(done: Result) -> None:
     assert "nothing is proven" in done.details
 
 
+async def test_a_checkpoint_beforehand_leaves_little_to_the_one_at_its_end(m1: Node) -> None:
+    m1.sql("insert into t values (1)")
+    before = Lsn.parse(m1.control("Latest checkpoint location"))
+    assert (await fence(m1, "hasten")).outcome is SUCCESS
+    assert Lsn.parse(m1.control("Latest checkpoint location")) > before
+    async with plugins(m1.server("master", port=1), options={NAME: {}}) as called:
+        told = await called.call(Kind.FENCE, NAME, "hasten", servername=m1.name)
+    assert (told.outcome, "no checkpoint was written" in told.details) == (FAIL, True)
+
+
+async def test_nothing_is_ordered_of_a_service_on_a_host_where_nothing_of_it_runs(m1: Node) -> None:
+    m1.stop("immediate")
+    done = await fence(m1, changes={"restart_method": "restart_pg_ctl"})
+    assert_fenced(m1, done)
+    assert "(nothing of it ran any more)" in done.details
+
+
 async def test_a_living_master_is_stopped_cleanly_and_told_where_its_wal_ends(m1: Node) -> None:
     m1.sql("insert into t values (1)")
     before = Lsn.parse(m1.value("pg_current_wal_flush_lsn()::text"))

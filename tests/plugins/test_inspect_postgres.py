@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+import psycopg
 import pytest
 
 from handyrep.model.answer import Outcome
@@ -252,3 +253,32 @@ async def test_without_pg_isready_it_does_not_say_that_the_master_is_gone(m1: No
         seen = await known.call(Kind.INSPECT, "inspect_postgres", "sees", servername="r1", mastername="m1")
     assert (seen.outcome, dict(seen.extra)) == (FAIL, {})
     assert "not known" in seen.details
+
+
+async def hindrances(node: Node, **known: str) -> list[str]:
+    async with plugins(node.server("master"), options={"inspect_postgres": known}) as called:
+        told = await called.call(Kind.INSPECT, "inspect_postgres", "hindrances", servername=node.name)
+    assert told.outcome is SUCCESS, told.details
+    return [str(one) for one in told.extra["hindrances"]]
+
+
+async def test_what_a_switchover_should_wait_for(house: Estate) -> None:
+    """A long transaction, a prepared one, and WAL that nobody could archive; each is told while it is there, and not afterwards."""
+    busy = house.master("busy")
+    assert await hindrances(busy) == []
+    busy.configure("max_prepared_transactions = 1", "archive_mode = on", "archive_command = '/bin/false'")
+    busy.stop()
+    busy.start()
+    with psycopg.connect("", host=str(busy.folder), port=busy.port, user="postgres", dbname="postgres") as session:
+        session.execute("select txid_current()")
+        told = await hindrances(busy, long_transaction="0s")
+        assert [f"a transaction of {session.info.user} has run for" in one for one in told] == [True]
+        assert await hindrances(busy, long_transaction="1h") == []
+        session.execute("prepare transaction 'canary'")
+    assert await hindrances(busy) == ["prepared transactions hold their locks, on the new master as well: canary"]
+    busy.sql("rollback prepared 'canary'")
+    for _ in range(3):
+        busy.sql("select pg_logical_emit_message(true, 'x', 'y'), pg_switch_wal()")
+    (waiting,) = await hindrances(busy, archive_backlog="2")
+    assert "files of WAL wait to be archived" in waiting
+    assert await hindrances(busy, archive_backlog="50") == []

@@ -14,7 +14,6 @@ from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
 from handyrep.engine.kept_up import let_start
-from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
 from handyrep.engine.proofs import possible_first, proofs
 from handyrep.engine.proxies import Proxies
@@ -139,9 +138,7 @@ class Check:
         engine = self._engine
         self._epoch = engine.journal.last_epoch()
         active = await engine.may_act()
-        picture, possible = await asyncio.gather(
-            engine.observer.suspect(self._suspected_for_s), proofs(engine, Trying.ONCE)
-        )
+        picture, possible = await asyncio.gather(engine.observer.suspect(self._suspected_for_s), proofs(engine))
         engine.take(picture)
         return Situation(
             cluster=engine.cluster,
@@ -218,7 +215,7 @@ class Check:
         engine = self._engine
         if not picture.verified:
             return
-        now = protection(engine.cluster, picture, await proofs(engine, Trying.AGAIN))
+        now = protection(engine.cluster, picture, await proofs(engine))
         if engine.protection is None or engine.protection.level is not now.level:
             missing = "; ".join(now.missing)
             engine.events.record(

@@ -63,8 +63,8 @@ class Observer:
         """The full look: also logs in, writes on the master, checks host, service, replication and lag."""
         return await self._look(lambda member: self.fully(member, Trying.AGAIN), names, verified=True)
 
-    async def suspect(self, suspected_for_s: float) -> Picture:
-        """The full look with a single attempt, and from every server's own host whether the recorded master can be seen.
+    async def suspect(self, suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
+        """The full look, and from every server's own host whether the recorded master can be seen.
 
         A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it.
         """
@@ -72,9 +72,9 @@ class Observer:
 
         async def suspected(member: Member) -> Seen:
             if master is None or not member.server.is_postgres:
-                return await self.fully(member, Trying.ONCE)
+                return await self.fully(member, trying)
             seen, answer = await asyncio.gather(
-                self.fully(member, Trying.ONCE), self._sees(member.server, master.name, Trying.ONCE)
+                self.fully(member, trying), self._sees(member.server, master.name, trying)
             )
             return _with_view(seen, answer, suspected_for_s if member.name != master.name else None)
 

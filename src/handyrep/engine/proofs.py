@@ -5,7 +5,6 @@ import asyncio
 from handyrep.decide.failover import Proof
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
-from handyrep.engine.observe import Trying
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
@@ -13,14 +12,12 @@ from handyrep.plugin_api.contract import Kind
 YES, NO = Answer.YES, Answer.NO
 
 
-async def proofs(engine: Engine, trying: Trying) -> tuple[Proof, ...]:
+async def proofs(engine: Engine) -> tuple[Proof, ...]:
     """Of every configured fence, against the recorded master; all at once."""
     master = engine.cluster.master
     names = engine.settings.failover.fence_methods if master is not None else ()
-    about, patience_s = master.name if master is not None else "", engine.hands.calls_s(trying.calls)
-    results = await asyncio.gather(
-        *(engine.hands.use(Kind.FENCE, "test", name=n, servername=about, patience_s=patience_s) for n in names)
-    )
+    about = master.name if master is not None else ""
+    results = await asyncio.gather(*(engine.hands.use(Kind.FENCE, "test", name=n, servername=about) for n in names))
     return tuple(_proof(engine, name, result) for name, result in zip(names, results, strict=True))
 
 

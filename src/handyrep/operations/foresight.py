@@ -29,7 +29,7 @@ async def what_if(on: Running, event: str) -> Result:
     engine = on.engine
     master = engine.cluster.master.name if engine.cluster.master else ""
     hypothesis = parse(event, {member.name: str(member.server.role) for member in engine.cluster.members.values()})
-    now = await engine.observer.suspect(suspected_for_s=engine.settings.failover.poll_interval)
+    now = await engine.observer.suspect(engine.settings.failover.poll_interval, Trying.AGAIN)
     situation = await _situation(engine, hypothesis, imagine(hypothesis, now, master))
     verdict = judge(situation)
     told: dict[str, object] = {
@@ -52,7 +52,7 @@ async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -
         policy=engine.policy,
         is_active=YES if active.outcome is Outcome.SUCCESS else NO,
         passive=active.details,
-        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine, Trying.AGAIN)),
+        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
         choice=await foreseen(engine, picture),
         cooldown_left_s=cooldown_left_s(engine),
         maintenance_left_s=maintenance_left_s(engine),

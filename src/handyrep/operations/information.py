@@ -7,7 +7,6 @@ from handyrep.config.show import rows
 from handyrep.decide.agreement import Agreement
 from handyrep.decide.protection import Protection, protection
 from handyrep.engine.hands import said
-from handyrep.engine.observe import Trying
 from handyrep.engine.proofs import proofs
 from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
@@ -168,7 +167,7 @@ async def doctor(on: Running) -> Result:
     engine = on.engine
     picture = await engine.observer.verify()
     measured = {
-        "protection": _told(protection(engine.cluster, picture, await proofs(engine, Trying.AGAIN))),
+        "protection": _told(protection(engine.cluster, picture, await proofs(engine))),
         "synchronous": _synchronous(on.check.agreeing.seen(picture)),
     }
     ill = [finding["plugin"] for finding in findings if finding["result"] != "SUCCESS"]

@@ -7,6 +7,7 @@ from handyrep.decide import stages
 from handyrep.decide.failover import Situation
 from handyrep.engine.check import new_run
 from handyrep.engine.fork import let_clients_on
+from handyrep.engine.observe import Trying
 from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome
@@ -98,7 +99,7 @@ async def _looked(on: Running, newmaster: str | None) -> bool:
     free_of_runs(on)
     if newmaster is not None:
         _can_be_master(on, newmaster)
-    picture = await on.engine.observer.suspect(suspected_for_s=on.engine.settings.failover.poll_interval)
+    picture = await on.engine.observer.suspect(on.engine.settings.failover.poll_interval, Trying.AGAIN)
     on.engine.take(picture)
     _not_split(Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy))
     master = on.engine.cluster.master

@@ -76,7 +76,7 @@ echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 )
 
 
-_LOOK_CALLS = 3
+_LOOK_CALLS = 2
 """So many times call_timeout may the first look take."""
 
 

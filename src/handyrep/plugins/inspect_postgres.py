@@ -131,7 +131,7 @@ class inspect_postgres(handyrepplugin):
     async def hindrances(self, servername: str) -> Result:
         """What a switchover of this master should wait for."""
         try:
-            row = (await self.query(servername, _UNDER_WAY, (self.long_transaction,)))[0]
+            row = (await self.query(servername, _UNDER_WAY, self.long_transaction))[0]
         except DatabaseError as error:
             return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
         except NoAnswerError as error:

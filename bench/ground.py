@@ -1,0 +1,81 @@
+"""A cluster in the lab for one of examples/ready, its handyrep.conf, and a client that comes as its clients would."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from configobj import ConfigObj
+from tests.lab.cluster import LabCluster
+from tests.lab.conftest import Watched
+from tests.lab.lab import Lab
+from tests.lab.proxy import LabProxy
+from tests.lab.test_proxies import directives
+from tests.lab.writer import Writer
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """One of examples/ready, and the cluster that it is for."""
+
+    name: str
+    replicas: int
+    synchronous: bool
+    proxies: int = 0
+
+    @property
+    def failover(self) -> str:
+        """The lines of its section [failover] that the lab does not set itself."""
+        section = ConfigObj(str(ROOT / "examples" / "ready" / f"{self.name}.conf"))["failover"]
+        own = {key: value for key, value in section.items() if key not in ("auto_failover", "poll_method")}
+        return "\n".join(
+            f"{key} = {', '.join(value) if isinstance(value, list) else value}" for key, value in own.items()
+        )
+
+    def built(self, lab: Lab, version: int) -> tuple[LabCluster, list[LabProxy]]:
+        """Its hosts, started."""
+        cluster = lab.cluster(version, replicas=self.replicas, synchronous=self.synchronous)
+        return cluster, list(lab.proxies(cluster, self.proxies)) if self.proxies else []
+
+    def conf(
+        self, cluster: LabCluster, proxies: list[LabProxy], folder: Path, *, profile: str, failover: str = "", server_defaults: str = ""
+    ) -> Path:  # fmt: skip
+        """The directives are those of examples/ready; only addresses, passwords and paths are the lab's."""
+        sections = {"failover": f"{self.failover}\n{failover}", "server_defaults": server_defaults}
+        if proxies:
+            (folder / "templates").mkdir()
+            sections = {**directives(proxies), "handyrep": f"templates_dir = {folder}/templates", **sections}
+        return cluster.handyrep_conf(folder, profile=profile, **sections)
+
+
+async def ready(handyrep: Watched, cluster: LabCluster, proxies: list[LabProxy], folder: Path) -> None:
+    """Wait until all is well. The pgbouncers' own files become HandyRep's templates, as the docs tell it."""
+    await handyrep.settled(cluster)
+    if proxies:
+        foreign = await handyrep.call("connection_proxy_init")
+        (folder / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
+        done = await handyrep.call("connection_proxy_init")
+        assert done["result"] == "SUCCESS", done["details"]
+    await handyrep.healthy()
+
+
+def client(cluster: LabCluster, proxies: list[LabProxy]) -> Writer:
+    """Through the proxies where there are any, else directly."""
+    return ThroughProxies(cluster, proxies) if proxies else Writer(cluster)
+
+
+class ThroughProxies(Writer):
+    """A client that knows no way but the pgbouncers."""
+
+    def __init__(self, cluster: LabCluster, proxies: list[LabProxy]) -> None:
+        super().__init__(cluster)
+        self._proxies = proxies
+
+    def _seek(self) -> psycopg.Connection[tuple[Any, ...]] | None:
+        for proxy in self._proxies:
+            with contextlib.suppress(psycopg.Error):
+                return proxy.connect()
+        return None
