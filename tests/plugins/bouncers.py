@@ -43,6 +43,13 @@ class Bouncer:
         known = {"hostname": "127.0.0.1", "port": self.port, "control": "local", "postgres_os_user": owner()}
         return Server(**{"name": name, "role": "pgbouncer", "sslmode": "disable", **known, **changes})
 
+    def configure(self, leads_to: int, **settings: str) -> None:
+        """Write its files: it leads to that port of this host."""
+        (self.folder / "userlist.txt").write_text(f'"postgres" "{PASSWORD}"\n')
+        databases = f"postgres = host=127.0.0.1 port={leads_to} dbname=postgres\n"
+        more = "".join(f"{key} = {value}\n" for key, value in settings.items())
+        self.ini.write_text(f"[databases]\n{databases}\n[pgbouncer]\n{_rest(self)}{more}")
+
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             argv = [program("pgbouncer"), str(self.ini)]
@@ -85,11 +92,8 @@ def bouncer(leads_to: int | None = None, **settings: str) -> Iterator[Bouncer]:
     """One that runs, if it leads to a port, with an ini that HandyRep wrote earlier."""
     with short_folder() as folder:
         made = Bouncer(folder, free_port())
-        (folder / "userlist.txt").write_text(f'"postgres" "{PASSWORD}"\n')
         if leads_to is not None:
-            databases = f"postgres = host=127.0.0.1 port={leads_to} dbname=postgres\n"
-            more = "".join(f"{key} = {value}\n" for key, value in settings.items())
-            made.ini.write_text(f"[databases]\n{databases}\n[pgbouncer]\n{_rest(made)}{more}")
+            made.configure(leads_to, **settings)
             made.start()
         try:
             yield made

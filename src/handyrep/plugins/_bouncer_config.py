@@ -8,10 +8,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-
 from handyrep.errors import PluginError
+from handyrep.plugins._templates import rendered
 
 MARK = "handyrep_file"
 """A database that leads nowhere, at the very end of the file: when pgbouncer knows it, it has read all of this very file."""
@@ -86,13 +84,7 @@ def render(
     Raises PluginError when the template fails, or when what came out would not lead where it is meant to.
     """
     lines = {name: _connection(target, extra) for name, target in wanted.items()}
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    try:
-        text = environment.from_string(template).render(databases=lines, **values)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise PluginError(f"the template cannot be rendered: {type(error).__name__}: {error}") from None
+    text = rendered(template, {"databases": lines, **values})
     found = parse_databases(text)
     _refuse_other_targets(found, wanted, ours)
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]

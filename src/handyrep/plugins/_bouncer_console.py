@@ -127,6 +127,15 @@ async def is_alone(console: Console) -> bool:
     return (await console.configuration()).get("so_reuseport", "0") == "0"
 
 
+async def objection(console: Console, file: str) -> str:
+    """Why a new file would be of no use to it; '' when nothing is known against it."""
+    try:
+        reads = (await console.configuration()).get("conffile", file)
+    except DatabaseError as error:
+        return f"its console does not let HandyRep in: {error.what}"
+    return "" if reads == file else f"it was started with {reads}, and config_location is {file}"
+
+
 async def offers_any_name(console: Console) -> bool:
     """Whether it has a database '*'. It is listed nowhere, and one that was taken out of the file lives on until a restart."""
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from handyrep.errors import PluginError
 from handyrep.plugins._bouncer_config import MARK, Target, parse_databases, refuse_name
-from handyrep.plugins._bouncer_console import Console, Entry, is_alone, offers_any_name
+from handyrep.plugins._bouncer_console import Console, Entry, is_alone, objection, offers_any_name
 from handyrep.plugins._bouncer_foot import blocked, leads_nowhere, unblocked
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
@@ -36,9 +36,9 @@ class Gate:
         """What is to be held back. Raises PluginError when that could not be done for certain. Changes nothing."""
         if not await is_alone(self._console):
             raise PluginError("it uses so_reuseport: HandyRep would reach only one of its processes")
-        known = await self._console.configuration()
-        if known.get("conffile", self._file) != self._file:
-            raise PluginError(f"it was started with {known['conffile']}, and config_location is {self._file}")
+        why = await objection(self._console, self._file)
+        if why:
+            raise PluginError(why)
         if await offers_any_name(self._console):
             raise PluginError("it has a database '*' since it was started, which no KILL holds back")
         text = await self._host.text()

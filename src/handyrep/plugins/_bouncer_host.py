@@ -1,5 +1,7 @@
 """The file pgbouncer.ini on the host of one pgbouncer, handled as the account that owns it, or as root where that is not enough."""
 
+import dataclasses
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,32 @@ if TYPE_CHECKING:
 
 _READ = '[ -e "$1" ] || exit 0; exec cat -- "$1"'
 _CAN_LOG = 'if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi'
+_TRY = """
+set -eu
+umask 077
+command -v -- "$1" >/dev/null
+file=$(mktemp)
+trap 'rm -f "$file"' EXIT
+cat > "$file"
+"$1" -u "$2" "$file" 2>&1 || :
+"""
+_NOBODY = "handyrep_tries_this_file"
+"""No account has this name: a pgbouncer that is to run as it reads its whole file first, and then ends before it opens anything."""
+_TAKEN, _REFUSED = f"could not find user '{_NOBODY}'", "cannot load config file"
+_QUIET = "\n[pgbouncer]\nlogfile =\nsyslog = 0\n"
+_LOG_LINE = re.compile(r".*?\b(?:ERROR|FATAL) (.*)")
+_WHERE = re.compile(r" in configuration \(\S+:(\d+)\)")
 _MODE = "0640"
 _MOST_INCLUDES = 10
 _REPLACED = "\ufffd"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """How pgbouncer read a file: why it does not take it, or why that is not known; both are '' when it takes it."""
+
+    refused: str = ""
+    not_tried: str = ""
 
 
 class BouncerHost:
@@ -64,6 +89,14 @@ class BouncerHost:
             lines.append(await self.expanded(await self.text(file), depth + 1) if file else line)
         return "\n".join(lines)
 
+    async def tried(self, content: str, program: str) -> "Trial":
+        """Let the host's own pgbouncer read this as its file, without starting."""
+        ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, stdin=(content + _QUIET).encode())
+        said = [match[1] for line in ran.stdout.splitlines() if (match := _LOG_LINE.fullmatch(line))]
+        if _REFUSED in ran.stdout:
+            return Trial(refused=_WHERE.sub(r", line \1", (said or [_REFUSED])[0])[:300])
+        return Trial() if _TAKEN in ran.stdout else Trial(not_tried=f"{program} could not try it: {last_words(ran)}")
+
     async def can_put(self) -> Ran:
         """Exit status 0 when put() could work."""
         ran = await self.run("test", "-w", str(PurePosixPath(self._file).parent))
@@ -81,14 +114,15 @@ class BouncerHost:
         named = {self._server.hostname, self._server.client_address}
         return frozenset(named | set(ran.stdout.split() if ran.exit_status == 0 else ()))
 
-    async def run(self, *argv: str) -> Ran:
+    async def run(self, *argv: str, stdin: bytes = b"") -> Ran:
         """Run a program as the account that runs pgbouncer."""
         account = self._account()
         if account is RunAs.POSTGRES:
-            return await self._plugin.run_as_postgres(self._server.name, *argv)
+            return await self._plugin.run_as_postgres(self._server.name, *argv, stdin=stdin)
         if account is RunAs.LOGIN:
-            return await self._plugin.run_as_login(self._server.name, *argv)
-        return await self._plugin.run_as_root(self._server.name, "runuser", "-u", self._owner, "--", *argv)
+            return await self._plugin.run_as_login(self._server.name, *argv, stdin=stdin)
+        as_owner = ("runuser", "-u", self._owner, "--", *argv)
+        return await self._plugin.run_as_root(self._server.name, *as_owner, stdin=stdin)
 
     def _account(self) -> RunAs:
         if self._owner == self._server.postgres_os_user:

@@ -1,8 +1,8 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from handyrep.directives import boolean, choice, list_of, path, text, word
 from handyrep.errors import HandyRepError, NoAnswerError, PluginError
@@ -14,10 +14,11 @@ from handyrep.plugin_api.options import option
 from handyrep.plugins._at_once import on_each, together
 from handyrep.plugins._bouncer_change import Change, not_as
 from handyrep.plugins._bouncer_config import File, Target, render, targets, template_from
-from handyrep.plugins._bouncer_console import Console, is_alone
+from handyrep.plugins._bouncer_console import Console, is_alone, objection
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost, is_ours
 from handyrep.plugins._bouncer_places import leads_to, place_of, places, readers
+from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
 _CALLS_PER_BOUNCER = 20
@@ -145,41 +146,55 @@ class multi_pgbouncer(handyrepplugin):
             "admin_user": self.settings.passwords.pgbouncer_admin_user or self.settings.handyrep.handyrep_user,
             "folder": str(PurePosixPath(self.config_location).parent),
         }
-        return render(self._template()[0], wanted, self.extra_connect_param, values, places(self.cluster, bouncer))
+        return render(self._template().text, wanted, self.extra_connect_param, values, places(self.cluster, bouncer))
 
-    def _template(self) -> tuple[str, bool]:
-        """(the template's text, whether it is the user's own). Raises PluginError."""
-        if Path(self.template).name != self.template:
-            raise PluginError(f"template {self.template!r} must be the name of a file in templates_dir")
-        folder = self.settings.handyrep.templates_dir
-        own = Path(folder) / self.template if folder else None
-        try:
-            if own is not None and own.is_file():
-                return own.read_text(encoding="utf-8"), True
-            return (files("handyrep") / "templates" / self.template).read_text(encoding="utf-8"), False
-        except (OSError, UnicodeDecodeError):
-            where = f"{folder}, nor among HandyRep's own" if folder else "HandyRep's own, and templates_dir is not set"
-            raise PluginError(f"the template {self.template} is not to be read in {where}") from None
+    def _template(self) -> Template:
+        return find_template(self.template, self.settings.handyrep.templates_dir)
 
     async def _rewrite(self, server: Server, plan: File) -> Result:
-        foreign = await self._foreign(server)
-        if foreign is not None:
-            return foreign
-        if not await self._host(server).can_log(plan.logfile):
-            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
+        """Nothing is pushed to a pgbouncer that would not take it; one that is away finds its file when it is back."""
+        refused, heard = await asyncio.gather(self._objection(server, plan), self._heard(server))
+        if refused is not None:
+            return refused
+        if isinstance(heard, Result):
+            return heard
         ran = await self._host(server).put(plan.text)
         if ran.exit_status != 0:
             return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
         try:
+            if isinstance(heard, NoAnswerError):
+                raise heard
             return await self._change(server).take_effect(plan)
         except NoAnswerError as error:
             return self.uncertain(
                 f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
             )
 
+    async def _heard(self, server: Server) -> Result | NoAnswerError | None:
+        """A FAIL when its console answers and would not serve; the error when it does not answer."""
+        try:
+            why = await objection(self._console(server), self.config_location)
+        except NoAnswerError as error:
+            return error
+        return self.fail(f"{why}: nothing was pushed") if why else None
+
+    async def _objection(self, server: Server, plan: File) -> Result | None:
+        """A FAIL when this file must not be put there."""
+        host = self._host(server)
+        foreign, can_log, trial = await asyncio.gather(
+            self._foreign(server), host.can_log(plan.logfile), host.tried(plan.text, self.pgbouncerbin)
+        )
+        if foreign is not None:
+            return foreign
+        if not can_log:
+            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
+        if trial.refused:
+            return self.fail(f"pgbouncer does not take what the template gives, so nothing was pushed: {trial.refused}")
+        return None
+
     async def _foreign(self, server: Server) -> Result | None:
         """A FAIL when a file that HandyRep did not write stands where its own template would replace it."""
-        if self._template()[1]:
+        if self._template().is_own:
             return None
         ran = await self._host(server).read()
         if ran.exit_status == 0 and is_ours(ran.stdout):
@@ -223,15 +238,16 @@ class multi_pgbouncer(handyrepplugin):
         return self.success()
 
     async def _usable(self, server: Server, plan: File) -> Result:
-        foreign = await self._foreign(server)
-        if foreign is not None:
-            return foreign
+        refused = await self._objection(server, plan)
+        if refused is not None:
+            return refused
         ran = await self._host(server).can_put()
         if ran.exit_status != 0:
             return self.fail(f"the folder of {self.config_location} cannot be written: {last_words(ran)}")
-        if not await self._host(server).can_log(plan.logfile):
-            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
         console = self._console(server)
+        why = await objection(console, self.config_location)
+        if why:
+            return self.fail(why)
         if not await is_alone(console):
             return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
         wrong = not_as(plan.databases, await console.databases())
