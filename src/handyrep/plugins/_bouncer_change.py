@@ -36,7 +36,8 @@ class Change:
                 return fail(f"the online restart failed: {last_words(ran)}")
             found = await self._replaced(plan)
         else:
-            found = await self._reloaded()
+            await self.console.reload()
+            found = await self.console.databases()
         wrong = not_as(plan.databases, found)
         if wrong and wrong != [MARK]:
             return fail(f"it has not taken its new file (its log tells why): {', '.join(wrong)} lead elsewhere")
@@ -49,14 +50,6 @@ class Change:
         if not await is_alone(self.console):
             return uncertain("it uses so_reuseport: other processes on its port may still lead to the old master")
         return success(told)
-
-    async def _reloaded(self) -> dict[str, Entry]:
-        before = await self.console.databases()
-        await self.console.reload()
-        found = await self.console.databases()
-        if any(before[name].target != entry.target for name, entry in found.items() if name in before):
-            await self.console.retry_soon()
-        return found
 
     async def _replaced(self, plan: File) -> dict[str, Entry]:
         """What the new process offers. The old one goes on answering until the new one has taken over all that it holds."""

@@ -3,12 +3,13 @@
 Raises DatabaseError (it said no) and NoAnswerError (nothing is known) like the query helper that it uses.
 """
 
+import asyncio
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from handyrep.errors import DatabaseError
+from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.server import Server
 from handyrep.plugins._bouncer_config import Target
 from handyrep.ports import Login, Row
@@ -55,13 +56,27 @@ class Console:
         return {str(row["name"]): _entry(row) for row in rows if row["name"] != ADMIN_DATABASE}
 
     async def reload(self) -> None:
-        """Let it read its file again. It says RELOAD also when it could not use the file: look at databases()."""
+        """Let it read its file again. It says RELOAD also when it could not use the file: look at databases().
+
+        Nobody waits then for a server that is well because another one was not, until it reads its file again.
+        """
         await self._ask("RELOAD")
+        if _slow((await self.configuration()).get("server_login_retry", "")):
+            await self._ask(f"SET server_login_retry = '{_QUICK_RETRY_S}'")
 
     async def kill(self, names: Iterable[str]) -> None:
         """Drop every session of these names, and let new clients wait until resume()."""
         for name in names:
             await self._ask(f"KILL {_quoted(name)}")
+
+    async def pause(self, names: Sequence[str], patience_s: float) -> list[str]:
+        """Let new work of these names wait. The names whose work did not end in time; they are paused all the same."""
+        each = (self._ask(f"PAUSE {_quoted(name)}", patience_s=patience_s) for name in names)
+        ended = await asyncio.gather(*each, return_exceptions=True)
+        for one in ended:
+            if isinstance(one, BaseException) and not isinstance(one, NoAnswerError):
+                raise one
+        return [name for name, one in zip(names, ended, strict=True) if isinstance(one, NoAnswerError)]
 
     async def resume(self, names: Iterable[str]) -> None:
         """Let the clients of these names on. They must be held back: pgbouncer refuses otherwise."""
@@ -101,24 +116,20 @@ class Console:
         """Its settings as they are in force."""
         return {str(row["key"]): str(row["value"]) for row in await self._ask("SHOW CONFIG")}
 
-    async def retry_soon(self) -> None:
-        """Let no client wait for a server that is well because another one was not, until it reads its file again."""
-        if _slow((await self.configuration()).get("server_login_retry", "")):
-            await self._ask(f"SET server_login_retry = '{_QUICK_RETRY_S}'")
-
     async def _addresses(self) -> dict[str, frozenset[str]]:
         """What pgbouncer itself has resolved names of hosts to."""
         rows = await self._ask("SHOW DNS_HOSTS")
         return {str(row["hostname"]): frozenset(_address(one) for one in str(row["addrs"]).split(",")) for row in rows}
 
-    async def _ask(self, command: str) -> tuple[Row, ...]:
+    async def _ask(self, command: str, *, patience_s: float | None = None) -> tuple[Row, ...]:
+        """What it takes its time for goes by a connection of its own, since a console does one thing at a time."""
         return await self._plugin.query(
             self._server.name,
             command,
             login=Login.BOUNCER_ADMIN,
             database=ADMIN_DATABASE,
-            fresh=self._fresh,
-            timeout_s=self._timeout_s,
+            fresh=self._fresh or patience_s is not None,
+            timeout_s=self._timeout_s if patience_s is None else patience_s,
         )
 
 

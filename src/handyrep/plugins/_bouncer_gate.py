@@ -59,6 +59,17 @@ class Gate:
     async def cut(self, view: View) -> None:
         """End every session of these names, let new clients wait, and look."""
         await self._console.kill(sorted(view.names & (await self._console.databases()).keys()))
+        await self._refuse_free(view)
+
+    async def pause(self, view: View, patience_s: float) -> None:
+        """Let the work of these names that is under way come to its end, let new work wait, and look."""
+        names = sorted(view.names & (await self._console.databases()).keys())
+        busy = await self._console.pause(names, patience_s)
+        if busy:
+            raise PluginError(f"work of {', '.join(busy)} did not end within {patience_s:.1f} s")
+        await self._refuse_free(view)
+
+    async def _refuse_free(self, view: View) -> None:
         after = await self._console.databases()
         held = self._led({name: entry.target for name, entry in after.items()}) | view.names
         free = {name for name in held & after.keys() if not after[name].paused}
@@ -75,7 +86,6 @@ class Gate:
         found = await self._console.databases()
         if _nowhere(found):
             await self._console.reload()
-            await self._console.retry_soon()
             found = await self._console.databases()
         await self._console.resume(sorted(name for name, entry in found.items() if entry.paused))
         found = await self._console.databases()

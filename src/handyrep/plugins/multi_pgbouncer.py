@@ -1,6 +1,7 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import PurePosixPath
 
@@ -12,27 +13,32 @@ from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._at_once import on_each, together
-from handyrep.plugins._bouncer_change import Change, not_as
-from handyrep.plugins._bouncer_config import File, Target, render, targets, template_from
-from handyrep.plugins._bouncer_console import Console, is_alone, objection
+from handyrep.plugins._bouncer_before import Before, longest_failover_s
+from handyrep.plugins._bouncer_change import Change
+from handyrep.plugins._bouncer_config import File, Target, render, targets
+from handyrep.plugins._bouncer_console import Console
 from handyrep.plugins._bouncer_gate import Gate
-from handyrep.plugins._bouncer_host import BouncerHost, is_ours
+from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins._bouncer_places import leads_to, place_of, places, readers
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
+SUCCESS = Outcome.SUCCESS
 _CALLS_PER_BOUNCER = 20
 """So many times call_timeout may one pgbouncer take: one that does not answer must not hold up a failover for long."""
+
+_SHARE_OF_A_PAUSE, _SHARE_OF_THE_WAIT = 0.6, 0.5
+"""Of its time, for pausing, and in it for waiting: in what remains, all that was paused must be let on again."""
 
 
 class multi_pgbouncer(handyrepplugin):
     """Manages the connection lists of all enabled servers of role pgbouncer.
 
-    Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, replaces the file in one step, makes
-    it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
+    Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, lets the host's own pgbouncerbin read it
+    too, replaces the file in one step, makes it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
     for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
-    that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; unblock() takes
-    the lines away and RESUMEs. Names with readonly_suffix lead to a replica, healthy before lagged, lower
+    that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; pause() does the
+    same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a replica, healthy before lagged, lower
     failover_priority first; with all_replicas to each of them, numbered; to the master when there is none.
     How a new file takes effect: refresh = auto is RELOAD, then KILL and RESUME of those names only that have clients at an old place,
     so that no session on the old master lives on, and nobody else notices. restart is the online restart (pgbouncer -R) of 2014; the
@@ -42,17 +48,23 @@ class multi_pgbouncer(handyrepplugin):
     (in templates_dir), and offers one made from that file; what stands in a template beside [databases] is yours.
     Touches on the server: config_location, owned by owner, mode 0640; the running pgbouncer through its admin console. At the end of
     the file stands a database handyrep_file that leads nowhere: by it HandyRep sees that the file was read to its end.
+    pgbouncerbin reads a copy in the folder for temporary files, under the name of no account, so that it ends before it opens anything.
+    test() tells of a query_wait_timeout by which clients are given up while a failover may still be under way.
     Needs: SSH as owner or root; the console for pgbouncer_admin_user; database_list; handyrep_db in it for poll(). The template must
     not offer a database '*', and pgbouncer must not use so_reuseport: neither can be held back, so both are refused.
     Safe to repeat?: yes: sessions that are where they belong are left alone.
     When it cannot tell: a pgbouncer that does not answer makes the result UNCERTAIN, with its name: it may still lead to the old
-    master. Its file is written all the same if its host answers. One that is reached and leads elsewhere is a FAIL.
+    master. Its file is written all the same if its host answers. One that is reached and leads elsewhere is a FAIL. Nothing is pushed where
+    it would not be taken: a template that fails, a file that pgbouncer refuses, a console that does not let HandyRep in. Where
+    pgbouncerbin is not there, only what is read back tells.
     Options: pgbouncerbin, template, owner, config_location, database_list, readonly_suffix, all_replicas, extra_connect_param, refresh.
     """
 
     kinds = (Kind.CONNECTION_FAILOVER,)
     pgbouncerbin = option(
-        path, "/usr/sbin/pgbouncer", "full path of pgbouncer on its servers, used by refresh = restart"
+        path,
+        "/usr/sbin/pgbouncer",
+        "full path of pgbouncer on its servers: it tries each new file, and refresh = restart uses it",
     )
     template = option(text, "pgbouncer.ini.j2", "template of pgbouncer.ini: a file in templates_dir, or HandyRep's own")
     owner = option(word, "postgres", "system account that runs pgbouncer and owns its files")
@@ -81,12 +93,23 @@ class multi_pgbouncer(handyrepplugin):
             said = await self._on_each(self._chosen(bouncerserver), self._logged_in, acts=False)
         except PluginError as error:
             return self.fail(str(error))
-        up = {name: result.outcome is Outcome.SUCCESS for name, result in said.items()}
+        up = {name: result.outcome is SUCCESS for name, result in said.items()}
         return together(said, "lets people in", servers=up)
 
     async def block(self) -> Result:
         """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
         return await self._at_all_consoles(self._blocked, "holds its clients back")
+
+    async def pause(self) -> Result:
+        """SUCCESS when nobody's work is under way at a server of the cluster, and new work waits. Else all go on as before."""
+        limit_s = self.call.left_s() * _SHARE_OF_A_PAUSE
+        done = await self._at_all_consoles(self._paused, "lets its clients wait", limit_s=limit_s)
+        if done.outcome is SUCCESS:
+            return done
+        back = await self._at_all_consoles(self._unblocked, "goes on")
+        if back.outcome is SUCCESS:
+            return self.fail(f"{done.details}: all go on as before", **dict(done.extra))
+        return self.uncertain(f"{done.details}; not all go on: {back.details}", **dict(done.extra))
 
     async def unblock(self) -> Result:
         """Let clients on at every pgbouncer that leads to the recorded master."""
@@ -103,8 +126,12 @@ class multi_pgbouncer(handyrepplugin):
                 _ = [self._plan(replica.name, server) for server in chosen]
         except HandyRepError as error:
             return self.fail(str(error))
-        said = await self._on_each(chosen, lambda server: self._usable(server, plans[server.name]), acts=False)
-        return together(said, "can be managed")
+        longest_s = longest_failover_s(self.settings.failover)
+        looked = await self._on_each(
+            chosen, lambda server: self._before(server).usable(plans[server.name], longest_s), acts=False
+        )
+        told = [f"{name}: {one.details}" for name, one in looked.items() if one.outcome is SUCCESS and one.details]
+        return together(looked, "can be managed", warnings=told)
 
     def bouncers(self) -> list[Server]:
         """The pgbouncers this plugin manages. Raises PluginError when that is not clear."""
@@ -145,6 +172,8 @@ class multi_pgbouncer(handyrepplugin):
             "port": bouncer.port,
             "admin_user": self.settings.passwords.pgbouncer_admin_user or self.settings.handyrep.handyrep_user,
             "folder": str(PurePosixPath(self.config_location).parent),
+            "bouncer": bouncer.name,
+            "longest_failover_s": math.ceil(longest_failover_s(self.settings.failover)),
         }
         return render(self._template().text, wanted, self.extra_connect_param, values, places(self.cluster, bouncer))
 
@@ -153,16 +182,17 @@ class multi_pgbouncer(handyrepplugin):
 
     async def _rewrite(self, server: Server, plan: File) -> Result:
         """Nothing is pushed to a pgbouncer that would not take it; one that is away finds its file when it is back."""
-        refused, heard = await asyncio.gather(self._objection(server, plan), self._heard(server))
+        before = self._before(server)
+        refused, heard = await asyncio.gather(before.objection(plan), before.heard())
         if refused is not None:
             return refused
         if isinstance(heard, Result):
             return heard
-        ran = await self._host(server).put(plan.text)
+        ran = await before.host.put(plan.text)
         if ran.exit_status != 0:
             return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
         try:
-            if isinstance(heard, NoAnswerError):
+            if heard is not None:
                 raise heard
             return await self._change(server).take_effect(plan)
         except NoAnswerError as error:
@@ -170,46 +200,11 @@ class multi_pgbouncer(handyrepplugin):
                 f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
             )
 
-    async def _heard(self, server: Server) -> Result | NoAnswerError | None:
-        """A FAIL when its console answers and would not serve; the error when it does not answer."""
+    async def _at_all_consoles(
+        self, act: Callable[[Server], Awaitable[Result]], well: str, *, limit_s: float | None = None
+    ) -> Result:
         try:
-            why = await objection(self._console(server), self.config_location)
-        except NoAnswerError as error:
-            return error
-        return self.fail(f"{why}: nothing was pushed") if why else None
-
-    async def _objection(self, server: Server, plan: File) -> Result | None:
-        """A FAIL when this file must not be put there."""
-        host = self._host(server)
-        foreign, can_log, trial = await asyncio.gather(
-            self._foreign(server), host.can_log(plan.logfile), host.tried(plan.text, self.pgbouncerbin)
-        )
-        if foreign is not None:
-            return foreign
-        if not can_log:
-            return self.fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
-        if trial.refused:
-            return self.fail(f"pgbouncer does not take what the template gives, so nothing was pushed: {trial.refused}")
-        return None
-
-    async def _foreign(self, server: Server) -> Result | None:
-        """A FAIL when a file that HandyRep did not write stands where its own template would replace it."""
-        if self._template().is_own:
-            return None
-        ran = await self._host(server).read()
-        if ran.exit_status == 0 and is_ours(ran.stdout):
-            return None
-        if ran.exit_status != 0:
-            return self.fail(f"{self.config_location} cannot be read: {last_words(ran)}")
-        return self.fail(
-            f"{self.config_location} was not written by HandyRep and is left as it is. Keep `template` of this answer as"
-            f" {self.template} in templates_dir, look it over, and try again",
-            template=template_from(ran.stdout),
-        )
-
-    async def _at_all_consoles(self, act: Callable[[Server], Awaitable[Result]], well: str) -> Result:
-        try:
-            return together(await self._on_each(self._chosen(None), act), well)
+            return together(await self._on_each(self._chosen(None), act, limit_s=limit_s), well)
         except PluginError as error:
             return self.fail(str(error))
 
@@ -219,6 +214,13 @@ class multi_pgbouncer(handyrepplugin):
         await gate.shut(view)
         await gate.cut(view)
         return self.success(f"{len(view.names)} names are held back")
+
+    async def _paused(self, server: Server) -> Result:
+        gate = self._gate_to_the_cluster(server)
+        view = await gate.look()
+        await gate.shut(view)
+        await gate.pause(view, self.call.left_s() * _SHARE_OF_THE_WAIT)
+        return self.success(f"{len(view.names)} names are paused")
 
     async def _unblocked(self, server: Server) -> Result:
         """A name that leads to another server than the recorded master must stay held back."""
@@ -237,23 +239,10 @@ class multi_pgbouncer(handyrepplugin):
         await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
         return self.success()
 
-    async def _usable(self, server: Server, plan: File) -> Result:
-        refused = await self._objection(server, plan)
-        if refused is not None:
-            return refused
-        ran = await self._host(server).can_put()
-        if ran.exit_status != 0:
-            return self.fail(f"the folder of {self.config_location} cannot be written: {last_words(ran)}")
-        console = self._console(server)
-        why = await objection(console, self.config_location)
-        if why:
-            return self.fail(why)
-        if not await is_alone(console):
-            return self.fail("it uses so_reuseport: HandyRep would reach only one of its processes")
-        wrong = not_as(plan.databases, await console.databases())
-        return self.success(
-            "" if not wrong else "its file is not HandyRep's newest: run: handyrep connection-proxy-init"
-        )
+    def _before(self, server: Server) -> Before:
+        template = "" if self._template().is_own else self.template
+        host, console = self._host(server), self._console(server)
+        return Before(host, console, self.config_location, self.owner, self.pgbouncerbin, template)
 
     def _host(self, server: Server) -> BouncerHost:
         return BouncerHost(self, server, self.owner, self.config_location)
@@ -266,7 +255,12 @@ class multi_pgbouncer(handyrepplugin):
         return Console(self, server, self.settings.failover.call_timeout, fresh=self.refresh == "restart")
 
     async def _on_each(
-        self, chosen: Iterable[Server], act: Callable[[Server], Awaitable[Result]], *, acts: bool = True
+        self,
+        chosen: Iterable[Server],
+        act: Callable[[Server], Awaitable[Result]],
+        *,
+        acts: bool = True,
+        limit_s: float | None = None,
     ) -> dict[str, Result]:
-        limit_s = self.settings.failover.call_timeout * _CALLS_PER_BOUNCER
+        limit_s = self.settings.failover.call_timeout * _CALLS_PER_BOUNCER if limit_s is None else limit_s
         return await on_each(chosen, act, limit_s=limit_s, acts=acts)

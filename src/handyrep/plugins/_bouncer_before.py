@@ -1,0 +1,98 @@
+"""What is wrong, or soon will be, at one pgbouncer before a new pgbouncer.ini is pushed to it. Changes nothing.
+
+Raises NoAnswerError and DatabaseError like the helpers that it uses, except where it says so.
+"""
+
+import asyncio
+import dataclasses
+
+from handyrep.config.settings import FailoverSettings
+from handyrep.errors import NoAnswerError
+from handyrep.model.result import Result, fail, success
+from handyrep.plugins._bouncer_change import not_as
+from handyrep.plugins._bouncer_config import File, template_from
+from handyrep.plugins._bouncer_console import Console, is_alone, objection
+from handyrep.plugins._bouncer_host import BouncerHost, is_ours
+from handyrep.plugins.handyrepplugin import last_words
+
+
+def longest_failover_s(failover: FailoverSettings) -> float:
+    """How long clients may have to wait: to the suspicion, each fence, the promote and the re-pointing as long as they may take."""
+    fences_s = failover.fence_timeout * len(failover.fence_methods)
+    return failover.timings.silent_within_s + fences_s + failover.promote_timeout + failover.start_timeout
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Before:
+    """`file` is config_location; `template` the name of HandyRep's own, '' where the user's own is used."""
+
+    host: BouncerHost
+    console: Console
+    file: str
+    owner: str
+    program: str
+    template: str
+
+    async def objection(self, plan: File) -> Result | None:
+        """A FAIL when this file must not be put there."""
+        foreign, can_log, trial = await asyncio.gather(
+            self._foreign(), self.host.can_log(plan.logfile), self.host.tried(plan.text, self.program)
+        )
+        if foreign is not None:
+            return foreign
+        if not can_log:
+            return fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
+        if trial.refused:
+            return fail(f"pgbouncer does not take what the template gives, so nothing was pushed: {trial.refused}")
+        return None
+
+    async def heard(self) -> Result | NoAnswerError | None:
+        """A FAIL when its console answers and would not serve; the error when it does not answer."""
+        try:
+            why = await objection(self.console, self.file)
+        except NoAnswerError as error:
+            return error
+        return fail(f"{why}: nothing was pushed") if why else None
+
+    async def usable(self, plan: File, longest_s: float) -> Result:
+        """Whether the file could be put there and taken up. Clients may have to wait for `longest_s`: less patience is told."""
+        refused = await self.objection(plan)
+        if refused is not None:
+            return refused
+        ran = await self.host.can_put()
+        if ran.exit_status != 0:
+            return fail(f"the folder of {self.file} cannot be written: {last_words(ran)}")
+        why = await objection(self.console, self.file)
+        if why:
+            return fail(why)
+        if not await is_alone(self.console):
+            return fail("it uses so_reuseport: HandyRep would reach only one of its processes")
+        wrong = not_as(plan.databases, await self.console.databases())
+        stale = "its file is not HandyRep's newest: run: handyrep connection-proxy-init" if wrong else ""
+        return success("; ".join(filter(None, (stale, await self._impatient(longest_s)))))
+
+    async def _impatient(self, longest_s: float) -> str:
+        """What to tell when its clients are given up while a failover may still be under way."""
+        given = (await self.console.configuration()).get("query_wait_timeout", "")
+        try:
+            wait_s = float(given)
+        except ValueError:
+            return ""
+        if wait_s == 0 or wait_s >= longest_s:
+            return ""
+        return f"it gives up clients that wait for {wait_s:g} s (query_wait_timeout), and a failover may take {longest_s:.0f} s"
+
+    async def _foreign(self) -> Result | None:
+        """A FAIL when a file that HandyRep did not write stands where its own template would replace it."""
+        if not self.template:
+            return None
+        ran = await self.host.read()
+        if ran.exit_status == 0 and is_ours(ran.stdout):
+            return None
+        if ran.exit_status != 0:
+            return fail(f"{self.file} cannot be read: {last_words(ran)}")
+        return fail(
+            f"{self.file} was not written by HandyRep and is left as it is. Keep `template` of this answer as"
+            f" {self.template} in templates_dir, look it over, and try again",
+            template=template_from(ran.stdout),
+        )
