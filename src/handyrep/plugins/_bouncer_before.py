@@ -10,9 +10,10 @@ from handyrep.config.settings import FailoverSettings
 from handyrep.errors import NoAnswerError
 from handyrep.model.result import Result, fail, success
 from handyrep.plugins._bouncer_change import not_as
-from handyrep.plugins._bouncer_config import File, template_from
+from handyrep.plugins._bouncer_config import MARK, File, Place, template_from
 from handyrep.plugins._bouncer_console import Console, is_alone, objection
 from handyrep.plugins._bouncer_host import BouncerHost, is_ours
+from handyrep.plugins._bouncer_places import leads_to
 from handyrep.plugins.handyrepplugin import last_words
 
 
@@ -70,6 +71,19 @@ class Before:
         wrong = not_as(plan.databases, await self.console.databases())
         stale = "its file is not HandyRep's newest: run: handyrep connection-proxy-init" if wrong else ""
         return success("; ".join(filter(None, (stale, await self._impatient(longest_s)))))
+
+    async def astray(self, plan: File, ours: frozenset[Place]) -> str:
+        """The names that lead elsewhere than the plan has it, or to a server of the cluster that no name should lead to.
+
+        Whether the file is the newest is not asked: a template is pushed when somebody says so. Names that are held back lead nowhere.
+        """
+        found = await self.console.databases()
+        wanted = {name: target for name, target in plan.databases.items() if name != MARK}
+        if any(entry.paused for name, entry in found.items() if name in wanted):
+            return ""
+        stray = (n for n, entry in found.items() if n not in plan.databases and leads_to(entry.target, ours))
+        wrong = sorted({*not_as(wanted, found), *stray})
+        return f"{', '.join(wrong)} should not lead where they do" if wrong else ""
 
     async def _impatient(self, longest_s: float) -> str:
         """What to tell when its clients are given up while a failover may still be under way."""

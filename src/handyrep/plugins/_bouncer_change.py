@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from handyrep.errors import NoAnswerError
 from handyrep.model.result import Result, fail, success, uncertain
-from handyrep.plugins._bouncer_config import MARK, File, Target
-from handyrep.plugins._bouncer_console import Console, Entry, is_alone
+from handyrep.plugins._bouncer_config import MARK, File, Place, Target
+from handyrep.plugins._bouncer_console import Console, Entry, Left, is_alone
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Clock
@@ -20,13 +20,17 @@ _LOOKS, _LOOK_EVERY_S = 100, 0.05
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """At one pgbouncer. `refresh` as the option; `restart` is the command of the online restart."""
+    """At one pgbouncer. `refresh` as the option; `restart` is the command of the online restart.
+
+    `may_end`: names, and the servers at which their sessions are not ended: readers that another server would serve better.
+    """
 
     host: BouncerHost
     console: Console
     clock: Clock
     refresh: str
     restart: tuple[str, ...]
+    may_end: Mapping[str, frozenset[Place]]
 
     async def take_effect(self, plan: File) -> Result:
         """Make it use its new file, and look."""
@@ -41,8 +45,13 @@ class Change:
         wrong = not_as(plan.databases, found)
         if wrong and wrong != [MARK]:
             return fail(f"it has not taken its new file (its log tells why): {', '.join(wrong)} lead elsewhere")
-        staying = await self._moved(found)
-        told = f"sessions of {', '.join(sorted(staying))} stay at the old place" if staying else ""
+        left = await self._moved(found)
+        staying = left.in_use
+        told = (
+            f"sessions of {', '.join(sorted(staying | left.reading))} stay at the old place"
+            if staying | left.reading
+            else ""
+        )
         if staying and self.refresh != "reload":
             return fail(told)
         if wrong:
@@ -62,15 +71,15 @@ class Change:
                 found = await self.console.databases()
         return found
 
-    async def _moved(self, found: Mapping[str, Entry]) -> frozenset[str]:
-        """Let no session live on at an old place, and no client wait. The names of which sessions stay all the same."""
-        left = await self.console.left_behind(found)
+    async def _moved(self, found: Mapping[str, Entry]) -> Left:
+        """Let no session live on at an old place, and no client wait. What stays all the same."""
+        left = await self.console.left_behind(found, self.may_end)
         await self.console.reconnect(sorted(left.reusable))
         if self.refresh != "reload":
             await self.console.kill(sorted(left.in_use))
         held = [name for name, entry in (await self.console.databases()).items() if entry.paused and name in found]
         await self.console.resume(held)
-        return (await self.console.left_behind(found)).in_use
+        return await self.console.left_behind(found, self.may_end)
 
 
 def not_as(wanted: Mapping[str, Target], found: Mapping[str, Entry]) -> list[str]:

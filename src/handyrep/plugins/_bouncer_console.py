@@ -7,11 +7,12 @@ import asyncio
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.server import Server
-from handyrep.plugins._bouncer_config import Target
+from handyrep.plugins._bouncer_config import Place, Target
 from handyrep.ports import Login, Row
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Left:
-    """Names with sessions at an old place: those a client has now, and those that a new client could be given."""
+    """Names with sessions at an old place: those a client has now, and those that a new client could be given.
+
+    `reading`: those of which a client has a session, but only where it may come to its end.
+    """
 
     in_use: frozenset[str]
     reusable: frozenset[str]
+    reading: frozenset[str] = frozenset()
 
 
 class Console:
@@ -88,15 +93,20 @@ class Console:
         for name in names:
             await self._ask(f"RECONNECT {_quoted(name)}")
 
-    async def left_behind(self, entries: Mapping[str, Entry]) -> "Left":
-        """The sessions at servers where their names do not lead any more."""
+    async def left_behind(
+        self, entries: Mapping[str, Entry], may_end: Mapping[str, frozenset[Place]] = MappingProxyType({})
+    ) -> Left:
+        """The sessions at servers where their names do not lead any more. `may_end`: where those of a name do no harm."""
         rows = [row for row in await self.sessions() if row["database"] in entries]
         addresses = await self._addresses()
         old = [row for row in rows if _is_old(row, entries[row["database"]].target, addresses)]
-        return Left(
-            in_use=frozenset(str(row["database"]) for row in old if row["link"]),
-            reusable=frozenset(str(row["database"]) for row in old if str(row["close_needed"]) == "0"),
-        )
+        used = {True: frozenset[str](), False: frozenset[str]()}
+        for row in old:
+            if row["link"]:
+                harmless = _is_at(row, may_end.get(row["database"], frozenset()), addresses)
+                used[harmless] |= {str(row["database"])}
+        reusable = frozenset(str(row["database"]) for row in old if str(row["close_needed"]) == "0")
+        return Left(in_use=used[False], reusable=reusable, reading=used[True] - used[False])
 
     async def sessions(self) -> tuple[Row, ...]:
         """Every session that it has at a server."""
@@ -174,6 +184,11 @@ def _is_old(row: Row, target: Target, addresses: Mapping[str, frozenset[str]]) -
 def _is_there(row: Row, target: Target, addresses: Mapping[str, frozenset[str]]) -> bool:
     closing, port = str(row["close_needed"]) != "0", int(row["port"])
     return not closing and port == target.port and str(row["addr"]) in _known(target, addresses)
+
+
+def _is_at(row: Row, places: Iterable[Place], addresses: Mapping[str, frozenset[str]]) -> bool:
+    seen = str(row["addr"]), int(row["port"])
+    return any(seen == (address, port) for host, port in places for address in (host, *addresses.get(host, ())))
 
 
 def _known(target: Target, addresses: Mapping[str, frozenset[str]]) -> frozenset[str]:

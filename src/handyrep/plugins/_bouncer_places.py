@@ -1,5 +1,6 @@
 """Where the names of a pgbouncer should lead, given the cluster. Pure."""
 
+from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.server import Server
 from handyrep.model.status import Health
@@ -14,13 +15,20 @@ def place_of(server: Server) -> Place:
 
 
 def readers(cluster: Cluster, master: str) -> tuple[Place, ...]:
-    """The replicas that are fit to read from, best first: healthy before lagged, then by failover_priority."""
+    """The replicas that new readers are led to, by failover_priority: healthy ones, so none beyond its lag_limit."""
 
-    def rank(member: Member) -> tuple[Health, int, str]:
-        return member.status.health, member.server.failover_priority, member.name
+    def rank(member: Member) -> tuple[int, str]:
+        return member.server.failover_priority, member.name
 
-    fit = [m for m in cluster.replicas if m.name != master and m.status.health in (Health.HEALTHY, Health.LAGGED)]
+    fit = [m for m in cluster.replicas if m.name != master and m.status.health is Health.HEALTHY]
     return tuple(place_of(member.server) for member in sorted(fit, key=rank))
+
+
+def readable(cluster: Cluster) -> frozenset[Place]:
+    """Where a reader's session may come to its end: at replicas that were seen in recovery, and were no master before."""
+    alive = [m for m in cluster.replicas if m.status.health in (Health.HEALTHY, Health.LAGGED)]
+    sure = [m for m in alive if m.in_recovery is Answer.YES and m.name not in cluster.deposed]
+    return frozenset(place_of(member.server) for member in sure)
 
 
 def places(cluster: Cluster, bouncer: Server) -> frozenset[Place]:

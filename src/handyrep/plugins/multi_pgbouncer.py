@@ -19,7 +19,7 @@ from handyrep.plugins._bouncer_config import File, Target, render, targets
 from handyrep.plugins._bouncer_console import Console
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
-from handyrep.plugins._bouncer_places import leads_to, place_of, places, readers
+from handyrep.plugins._bouncer_places import leads_to, place_of, places, readable, readers
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
@@ -95,6 +95,26 @@ class multi_pgbouncer(handyrepplugin):
             return self.fail(str(error))
         up = {name: result.outcome is SUCCESS for name, result in said.items()}
         return together(said, "lets people in", servers=up)
+
+    async def leads(self) -> Result:
+        """SUCCESS when each that answers leads where run() would lead it now; behind tells of those that do not."""
+        try:
+            master, chosen = self.master().name, self._chosen(None)
+            plans = {server.name: self._plan(master, server) for server in chosen}
+        except HandyRepError as error:
+            return self.fail(str(error))
+
+        async def looked(server: Server) -> Result:
+            ours = places(self.cluster, server)
+            return self.success(await self._before(server).astray(plans[server.name], ours))
+
+        said = await self._on_each(chosen, looked, acts=False)
+        behind = {name: one.details for name, one in said.items() if one.outcome is SUCCESS and one.details}
+        if behind:
+            return self.fail("; ".join(f"{name}: {why}" for name, why in behind.items()), behind=behind)
+        if any(one.outcome is SUCCESS for one in said.values()):
+            return self.success("each that answers leads where it should")
+        return together(said, "leads where it should")
 
     async def block(self) -> Result:
         """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
@@ -194,7 +214,7 @@ class multi_pgbouncer(handyrepplugin):
         try:
             if heard is not None:
                 raise heard
-            return await self._change(server).take_effect(plan)
+            return await self._change(server, plan).take_effect(plan)
         except NoAnswerError as error:
             return self.uncertain(
                 f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
@@ -247,9 +267,11 @@ class multi_pgbouncer(handyrepplugin):
     def _host(self, server: Server) -> BouncerHost:
         return BouncerHost(self, server, self.owner, self.config_location)
 
-    def _change(self, server: Server) -> Change:
+    def _change(self, server: Server, plan: File) -> Change:
         restart = (self.pgbouncerbin, "-d", "-R", self.config_location)
-        return Change(self._host(server), self._console(server), self.call.world.clock, self.refresh, restart)
+        host, console, clock = self._host(server), self._console(server), self.call.world.clock
+        may_end = dict.fromkeys(plan.databases.keys() - set(self.database_list), readable(self.cluster))
+        return Change(host, console, clock, self.refresh, restart, may_end)
 
     def _console(self, server: Server) -> Console:
         return Console(self, server, self.settings.failover.call_timeout, fresh=self.refresh == "restart")
