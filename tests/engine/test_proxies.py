@@ -1,10 +1,12 @@
 """After a new master is recorded, HandyRep re-points the proxies until every one was seen to lead to it."""
 
+import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
+from handyrep.errors import StateError
 from handyrep.model.result import Result, fail, success, uncertain
 from tests.engine.world import Box, Imagined
 from tests.factories import make_cluster, make_server
@@ -74,6 +76,90 @@ async def test_a_proxy_that_was_away_is_led_to_the_new_master_when_it_comes_back
     await world.cycle()
     assert (world.engine.cluster.proxies_behind, world.check.proxies.told) == (False, "")
     assert world.events.of("proxies")[-1] == "every proxy leads to r1"
+
+
+@dataclasses.dataclass
+class Looks:
+    """What the proxies are found to do, and how often somebody looked."""
+
+    behind: dict[str, str]
+    times: int = 0
+
+    def __call__(self, _: Any) -> Result:
+        self.times += 1
+        return fail("b1: app_ro should not", behind=self.behind) if self.behind else success()
+
+
+def looking(world: WithProxies) -> Looks:
+    looks = Looks({})
+    world.plugins.instead["connection_failover.leads"] = looks
+    return looks
+
+
+async def test_a_proxy_that_comes_back_with_an_old_file_is_led_right_though_nothing_was_owed() -> None:
+    world = WithProxies()
+    looks = looking(world)
+    for _ in range(3):
+        await world.cycle()
+    assert (looks.times, world.times) == (1, 0)
+    world.boxes["p2"].up = False
+    await world.cycle()
+    world.boxes["p2"].up, looks.behind = True, {"p2": "app should not"}
+    await world.cycle()
+    assert (looks.times, world.engine.cluster.proxies_behind) == (2, True)
+    await world.cycle()
+    assert (world.times, world.engine.cluster.proxies_behind) == (1, False)
+    assert world.events.of("proxies")[-2:] == [
+        "proxies do not lead where they should: b1: app_ro should not",
+        "every proxy leads to m1",
+    ]
+
+
+async def test_it_is_looked_again_when_a_replica_changes_and_not_all_the_time() -> None:
+    world = WithProxies()
+    looks = looking(world)
+    await world.cycle()
+    for up in (False, True, False, True, False):
+        world.boxes["r2"].up = up
+        await world.cycle()
+        assert looks.times == 1
+    world.clock.now_s += 10
+    await world.cycle()
+    await world.cycle()
+    assert looks.times == 2
+
+
+async def test_what_could_not_be_seen_is_looked_at_again() -> None:
+    world = WithProxies()
+    world.plugins.instead["connection_failover.leads"] = lambda _: fail("nobody answers")
+    await world.cycle()
+    looks = looking(world)
+    world.clock.now_s += 10
+    await world.cycle()
+    assert (looks.times, world.engine.cluster.proxies_behind) == (1, False)
+
+
+@pytest.mark.parametrize("why", ["passive", "lacking"])
+async def test_nobody_looks_who_may_not_or_cannot(why: str) -> None:
+    world = WithProxies()
+    looks = looking(world)
+    if why == "passive":
+        world.plugins.instead["master_check.run"] = lambda _: fail("another one is")
+    else:
+        world.plugins.registry.lacking = {"leads"}
+    await world.cycle()
+    assert looks.times == 0
+
+
+async def test_a_look_that_breaks_is_told_of() -> None:
+    world = WithProxies()
+
+    def broken(_: Any) -> Result:
+        raise StateError("no room")
+
+    world.plugins.instead["connection_failover.leads"] = broken
+    await world.cycle()
+    assert world.events.of("proxies") == ["it could not be seen where the proxies lead: no room"]
 
 
 async def test_it_is_remembered_over_a_restart_of_handyrep() -> None:

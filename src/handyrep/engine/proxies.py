@@ -1,7 +1,10 @@
 """Leads the proxies to the recorded master again, until every one of them was seen to: one may have been away when they were re-pointed.
 
+Sees too whether they lead where they should now: one may have come back with an old file, and a replica that lags is not read from.
 Works beside the checks, and only while the master is well. Which server is the master is never decided here.
 """
+
+import dataclasses
 
 from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
@@ -9,9 +12,12 @@ from handyrep.engine.hands import said
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
 from handyrep.model.server import Role
+from handyrep.model.status import Health
 from handyrep.plugin_api.contract import Kind
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+_BETWEEN_LOOKS_S = 10.0
+"""So long apart at least are looks for a replica's sake: one that comes and goes must not let readers be moved all the time."""
 
 
 class Proxies:
@@ -23,6 +29,8 @@ class Proxies:
         self._not_before = 0.0
         self._pause_s = 0.0
         self._up: frozenset[str] = frozenset()
+        self._replicas: frozenset[tuple[str, Health]] = frozenset()
+        self._looked_at_s = float("-inf")
         self.told = ""
 
     def tend(self, picture: Picture) -> None:
@@ -31,12 +39,39 @@ class Proxies:
         proxies = (*cluster.by_role(Role.PGBOUNCER), *cluster.by_role(Role.PROXY))
         up = frozenset(member.name for member in proxies if picture.of(member.name).up is Answer.YES)
         came_back, self._up = up - self._up, up
-        if not cluster.proxies_behind or not self._engine.hands.configured(Kind.CONNECTION_FAILOVER):
+        if not self._engine.hands.configured(Kind.CONNECTION_FAILOVER):
             self.told, self._pause_s = "", 0.0
-            return
-        due = bool(came_back) or self._engine.clock.monotonic() >= self._not_before
-        if due and self.beside.idle:
+        elif not cluster.proxies_behind:
+            self.told, self._pause_s = "", 0.0
+            self._compare(came_back=bool(came_back))
+        elif self.beside.idle and (came_back or self._engine.clock.monotonic() >= self._not_before):
             self.beside.begin(self._repoint())
+
+    def _compare(self, *, came_back: bool) -> None:
+        """Begin to look where they lead: at each that came back, and when what is known of the replicas has changed."""
+        engine = self._engine
+        replicas = frozenset((member.name, member.status.health) for member in engine.cluster.replicas)
+        rested = engine.clock.monotonic() - self._looked_at_s >= _BETWEEN_LOOKS_S
+        due = came_back or (replicas != self._replicas and rested)
+        if due and self.beside.idle and engine.hands.able(Kind.CONNECTION_FAILOVER, "leads"):
+            self._looked_at_s = engine.clock.monotonic()
+            self.beside.begin(self._look(replicas))
+
+    async def _look(self, replicas: frozenset[tuple[str, Health]]) -> None:
+        """That some lead elsewhere is written down, and the next check begins to lead them where they should."""
+        engine = self._engine
+        try:
+            if (await engine.may_act()).outcome is not Outcome.SUCCESS:
+                return
+            found = await engine.hands.use(Kind.CONNECTION_FAILOVER, "leads")
+            behind = bool(found.extra.get("behind"))
+            if found.outcome is Outcome.SUCCESS or behind:
+                self._replicas = replicas
+            if behind and engine.journal.open_run() is None:
+                engine.state.update(dataclasses.replace(engine.cluster, proxies_behind=True))
+                engine.events.record("proxies", f"proxies do not lead where they should: {said(found)}", {})
+        except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
+            engine.events.record("proxies", f"it could not be seen where the proxies lead: {error}", {})
 
     async def _repoint(self) -> None:
         engine = self._engine

@@ -52,7 +52,7 @@ class Cluster:
     `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     `astray`: replicas that were to follow the present master when it became one, and were not seen to yet.
-    `proxies_behind`: a new master was recorded, and not every proxy was seen to lead to it yet.
+    `proxies_behind`: a new master was recorded, or a proxy was found to lead elsewhere, and not every one was seen to lead right yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
     `kept_up`: (fence, server) wherever a fence may have left on a server what it keeps up there.
     `frozen`: why automation stands still until a person decides; '' when it does not.

@@ -72,18 +72,23 @@ class Before:
         stale = "its file is not HandyRep's newest: run: handyrep connection-proxy-init" if wrong else ""
         return success("; ".join(filter(None, (stale, await self._impatient(longest_s)))))
 
-    async def astray(self, plan: File, ours: frozenset[Place]) -> str:
+    async def astray(self, plan: File, ours: frozenset[Place], others: frozenset[Place]) -> str:
         """The names that lead elsewhere than the plan has it, or to a server of the cluster that no name should lead to.
 
         Whether the file is the newest is not asked: a template is pushed when somebody says so. Names that are held back lead nowhere.
+        Where HandyRep never wrote the file, it is only seen to that no writer is led to one of `others`, that are not the master.
         """
         found = await self.console.databases()
         wanted = {name: target for name, target in plan.databases.items() if name != MARK}
         if any(entry.paused for name, entry in found.items() if name in wanted):
             return ""
-        stray = (n for n, entry in found.items() if n not in plan.databases and leads_to(entry.target, ours))
-        wrong = sorted({*not_as(wanted, found), *stray})
-        return f"{', '.join(wrong)} should not lead where they do" if wrong else ""
+        if MARK in found:
+            extra = found.keys() - plan.databases.keys()
+            wrong = {*not_as(wanted, found), *(name for name in extra if leads_to(found[name].target, ours))}
+        else:
+            writers = {name for name, target in wanted.items() if name == target.dbname} & found.keys()
+            wrong = {name for name in writers if leads_to(found[name].target, others)}
+        return f"{', '.join(sorted(wrong))} should not lead where they do" if wrong else ""
 
     async def _impatient(self, longest_s: float) -> str:
         """What to tell when its clients are given up while a failover may still be under way."""

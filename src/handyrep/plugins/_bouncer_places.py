@@ -36,6 +36,12 @@ def places(cluster: Cluster, bouncer: Server) -> frozenset[Place]:
     return frozenset[Place]().union(*(_places_of(s, bouncer) for s in cluster.servers if s.is_postgres))
 
 
+def places_of_others(cluster: Cluster, bouncer: Server, server: Server) -> frozenset[Place]:
+    """The same of every server but this one."""
+    others = (_places_of(s, bouncer) for s in cluster.servers if s.is_postgres and s.name != server.name)
+    return frozenset[Place]().union(*others) - _places_of(server, bouncer)
+
+
 def leads_to(target: Target, of_servers: frozenset[Place]) -> bool:
     """Whether a session may end at one of these places."""
     return any((host, target.port) in of_servers for host in target.hosts)
@@ -43,9 +49,7 @@ def leads_to(target: Target, of_servers: frozenset[Place]) -> bool:
 
 def may_lead_to(target: Target, cluster: Cluster, bouncer: Server, server: Server) -> bool:
     """Whether a session may end at this server, by whatever name it goes: all that is not known to be another server."""
-    own = _places_of(server, bouncer)
-    others = (_places_of(s, bouncer) for s in cluster.servers if s.is_postgres and s.name != server.name)
-    known = frozenset[Place]().union(*others) - own
+    known = places_of_others(cluster, bouncer, server)
     return any((host, target.port) not in known for host in target.hosts)
 
 

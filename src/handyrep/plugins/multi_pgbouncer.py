@@ -19,7 +19,7 @@ from handyrep.plugins._bouncer_config import File, Target, render, targets
 from handyrep.plugins._bouncer_console import Console
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
-from handyrep.plugins._bouncer_places import leads_to, place_of, places, readable, readers
+from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable, readers
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
@@ -38,8 +38,10 @@ class multi_pgbouncer(handyrepplugin):
     too, replaces the file in one step, makes it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
     for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
     that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; pause() does the
-    same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a replica, healthy before lagged, lower
-    failover_priority first; with all_replicas to each of them, numbered; to the master when there is none.
+    same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a healthy replica, the one of lowest
+    failover_priority; with all_replicas to each of them, numbered; to the master when there is none. leads() sees whether they still
+    do: when a replica goes beyond its lag_limit, fails, or is fit again, HandyRep calls run(). Then a reader on a live replica keeps
+    its session until it lets go of it (with server_fast_close: until its transaction ends).
     How a new file takes effect: refresh = auto is RELOAD, then KILL and RESUME of those names only that have clients at an old place,
     so that no session on the old master lives on, and nobody else notices. restart is the online restart (pgbouncer -R) of 2014; the
     new process hands old sessions to new clients, so the same KILL and RESUME follow; where systemd runs pgbouncer it ends the service.
@@ -99,14 +101,14 @@ class multi_pgbouncer(handyrepplugin):
     async def leads(self) -> Result:
         """SUCCESS when each that answers leads where run() would lead it now; behind tells of those that do not."""
         try:
-            master, chosen = self.master().name, self._chosen(None)
-            plans = {server.name: self._plan(master, server) for server in chosen}
+            master, chosen = self.master(), self._chosen(None)
+            plans = {server.name: self._plan(master.name, server) for server in chosen}
         except HandyRepError as error:
             return self.fail(str(error))
 
         async def looked(server: Server) -> Result:
-            ours = places(self.cluster, server)
-            return self.success(await self._before(server).astray(plans[server.name], ours))
+            ours, others = places(self.cluster, server), places_of_others(self.cluster, server, master)
+            return self.success(await self._before(server).astray(plans[server.name], ours, others))
 
         said = await self._on_each(chosen, looked, acts=False)
         behind = {name: one.details for name, one in said.items() if one.outcome is SUCCESS and one.details}
