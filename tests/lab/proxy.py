@@ -21,6 +21,7 @@ auth_type = scram-sha-256
 auth_file = /etc/pgbouncer/userlist.txt
 admin_users = {admin}
 pool_mode = transaction
+default_pool_size = 8
 ignore_startup_parameters = extra_float_digits
 unix_socket_dir = /var/run/postgresql
 logfile = /var/log/postgresql/pgbouncer.log

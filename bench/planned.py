@@ -1,0 +1,187 @@
+"""Switchovers under load: `make switchovers` (root). 64 clients of pgbench come through two pgbouncers in transaction mode while the master changes.
+
+Some connect anew for each transaction; some use prepared statements, where this pgbouncer can carry them. Every transaction is one row, so
+what was acknowledged can be counted. Prints what clients saw: errors, rows lost, how long nobody could write, how long a client waited.
+ARGS: --n N (default 50), --json, --version V.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.lab.conftest import Watched, watching
+from tests.lab.databases import PASSWORDS
+from tests.lab.lab import Lab
+from tests.lab.proxy import PORT, LabProxy
+
+from bench.cases import MODES, TIMINGS
+from bench.ground import ready
+
+_PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
+_PAUSE_S = 0.05
+_SCRIPT = f"insert into planned values (:client_id);\n\\sleep {int(_PAUSE_S * 1000)} ms\n"
+_PREPARED_SINCE = (1, 21)
+"""The first pgbouncer that carries prepared statements in transaction mode."""
+_BEFORE_S, _AFTER_S = 1.0, 2.0
+_BACK_S = 60.0
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--n", type=int, default=50)
+    parser.add_argument("--version", type=int, default=16, choices=[15, 16, 18])
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("The lab needs root.")
+    with Lab() as lab:
+        row = asyncio.run(_measured(lab, options.version, options.n))
+    print(json.dumps(row) if options.json else "\n".join(f"{key:24} {value}" for key, value in row.items()))
+    sys.exit(0 if row["client_errors"] == row["lost"] == row["failed"] == 0 else 1)
+
+
+async def _measured(lab: Lab, version: int, count: int) -> dict[str, Any]:
+    layout, timings = MODES["asynchronous, proxies"], TIMINGS["fast"]
+    cluster, proxies = await asyncio.to_thread(layout.built, lab, version)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        directives = {"failover": timings.failover, "server_defaults": timings.server_defaults}
+        async with watching(layout.conf(cluster, proxies, folder, profile=timings.profile, **directives)) as handyrep:
+            await ready(handyrep, cluster, proxies, folder)
+            with cluster.connect(cluster.names[0]) as session:
+                session.execute("create table planned (client int)")
+            with _clients(proxies, folder) as clients:
+                await asyncio.sleep(_BEFORE_S)
+                windows, failed = await _switched(handyrep, count)
+            told = _told(clients, folder, windows)
+            rows = cluster.value(handyrep.master, "select count(*) from planned")
+    return {"n": count, "version": version, "failed": failed, **told, "lost": told["acknowledged"] - rows}
+
+
+async def _switched(handyrep: Watched, count: int) -> tuple[list[tuple[float, float]], int]:
+    """(when each began and was over for clients, how many did not succeed)."""
+    windows, failed = [], 0
+    for _ in range(count):
+        began = time.time()
+        done = await handyrep.call("manual_failover")
+        await asyncio.sleep(_AFTER_S)
+        windows.append((began, time.time()))
+        if done["result"] != "SUCCESS":
+            failed += 1
+            print(done["details"], file=sys.stderr)
+        await handyrep.until(lambda: not handyrep.on.engine.cluster.deposed, "the old master back", _BACK_S)
+        await handyrep.healthy()
+    return windows, failed
+
+
+def _groups(proxies: Sequence[LabProxy]) -> list[tuple[str, LabProxy, int, tuple[str, ...]]]:
+    """(name, proxy, clients, options) of each pgbench."""
+    first, second = proxies
+    groups = [("held", first, 24, ()), ("anew", second, 16, ("-C",))]
+    prepared = ("-M", "prepared") if _carries_prepared(first) else ()
+    return [*groups, ("prepared" if prepared else "held too", second, 24, prepared)]
+
+
+def _carries_prepared(proxy: LabProxy) -> bool:
+    said = proxy.host.inside("/usr/sbin/pgbouncer", "--version")
+    found = re.search(r"(\d+)\.(\d+)", said)
+    return found is not None and (int(found[1]), int(found[2])) >= _PREPARED_SINCE
+
+
+@contextmanager
+def _clients(proxies: Sequence[LabProxy], folder: Path) -> Iterator[list["subprocess.Popen[str]"]]:
+    """They write until the end, and then have said what they have to say."""
+    script = folder / "script.sql"
+    script.write_text(_SCRIPT)
+    started = []
+    for name, proxy, count, options in _groups(proxies):
+        command = (
+            _PGBENCH,
+            "-n",
+            "-f",
+            script,
+            "-c",
+            count,
+            "-T",
+            36_000,
+            "-l",
+            f"--log-prefix={folder}/{name.replace(' ', '_')}",
+            *options,
+        )
+        where = ("-h", proxy.host.address, "-p", PORT, "-U", "handyrep", "postgres")
+        words = [str(word) for word in (*command, *where)]
+        env = {**os.environ, "PGPASSWORD": PASSWORDS["handyrep"]}
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env))
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.terminate()
+
+
+def _told(
+    clients: Sequence["subprocess.Popen[str]"], folder: Path, windows: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """What clients saw. A transaction's line in the log stands for an acknowledgement."""
+    errors = [
+        line
+        for client in clients
+        for line in client.communicate()[0].splitlines()
+        if "error" in line or "aborted" in line
+    ]
+    for line in errors[:5]:
+        print(line, file=sys.stderr)
+    ends = sorted(_acknowledged(folder))
+    gaps = [_longest_gap(ends, window) for window in windows]
+    stalls = [stall for window in windows for stall in _stalls(ends, window)]
+    return {
+        "clients": 64,
+        "acknowledged": len(ends),
+        "client_errors": len(errors),
+        "write_gap_median_s": round(statistics.median(gaps), 3),
+        "write_gap_max_s": round(max(gaps), 3),
+        "stall_median_s": round(statistics.median(stalls), 3),
+        "stall_p99_s": round(sorted(stalls)[int(len(stalls) * 0.99)], 3),
+        "stall_max_s": round(max(stalls), 3),
+    }
+
+
+def _acknowledged(folder: Path) -> Iterator[tuple[float, str, float]]:
+    """(when, which client, how long it waited) of every transaction."""
+    for file in folder.glob("*.[0-9]*"):
+        for line in file.read_text().splitlines():
+            words = line.split()
+            if len(words) >= 6:
+                yield float(f"{words[4]}.{int(words[5]):06}"), f"{file.name}-{words[0]}", int(words[2]) / 1e6 - _PAUSE_S
+
+
+def _longest_gap(ends: Sequence[tuple[float, str, float]], window: tuple[float, float]) -> float:
+    """For so long nobody wrote. The pause of a client comes after its row, so it is the same for all."""
+    times = [at for at, _, _ in ends if window[0] <= at <= window[1]]
+    return max((after - before for before, after in pairwise(times)), default=window[1] - window[0])
+
+
+def _stalls(ends: Sequence[tuple[float, str, float]], window: tuple[float, float]) -> list[float]:
+    """The longest that each client waited for one transaction."""
+    longest: dict[str, float] = {}
+    for at, client, waited_s in ends:
+        if window[0] <= at <= window[1]:
+            longest[client] = max(longest.get(client, 0.0), waited_s)
+    return list(longest.values())
+
+
+if __name__ == "__main__":
+    main()
