@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench switchovers killed outcomes soak clean system
+.PHONY: help demo test check fix docs mutants simulate bench switchovers cost killed outcomes soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json
 
 switchovers: system $(VENV)/.dev ## Change the master 50 times under 64 clients, and tell what they saw, as root (ARGS="--n N --json")
 	@$(PY) -m bench.planned $(ARGS)
+
+cost: system $(VENV)/.dev ## What HandyRep costs for 3 to 100 servers: time, CPU, memory, connections, as root (ARGS=--json)
+	@$(PY) -m bench.cost $(ARGS)
 
 killed: system $(VENV)/.dev ## Kill the real process before and after every record of its journal, in real failovers, as root
 	@$(PY) -m bench.killed $(ARGS)

@@ -66,14 +66,14 @@ def make_key(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_sshd(folder: Path) -> Iterator[Sshd]:
+def running_sshd(folder: Path, address: str = "127.0.0.1") -> Iterator[Sshd]:
     """Started in that folder, which is its own; stopped at the end."""
     make_key(folder / "host")
     make_key(folder / "id")
     shutil.copy(folder / "id.pub", folder / "authorized_keys")
     (folder / "authorized_keys").chmod(0o600)
     port = free_port()
-    _write_configuration(folder, port)
+    _write_configuration(folder, port, address)
     kind, key = (folder / "host.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     if os.geteuid() == 0:
@@ -88,10 +88,10 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
         sshd.stop()
 
 
-def _write_configuration(folder: Path, port: int) -> None:
+def _write_configuration(folder: Path, port: int, address: str) -> None:
     lines = [
         f"Port {port}",
-        "ListenAddress 127.0.0.1",
+        f"ListenAddress {address}",
         f"HostKey {folder / 'host'}",
         f"AuthorizedKeysFile {folder / 'authorized_keys'}",
         f"PidFile {folder / 'pid'}",

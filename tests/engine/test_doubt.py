@@ -8,6 +8,7 @@ import pytest
 from handyrep.engine.doubt import Doubt
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result, fail, success
+from handyrep.model.status import Health
 from tests.engine.world import Imagined
 
 RETRIES, APART_S = 3, 0.5
@@ -135,3 +136,15 @@ async def test_a_fence_that_can_give_its_proof_comes_before_one_that_could_not()
     await looked(world)
     ((run, _, _),) = world.engine.journal.runs()
     assert run.fences == ("fence_command", "fence_stop")
+
+
+async def test_a_replica_that_answers_where_handyrep_is_logged_in_is_not_polled_between_full_looks() -> None:
+    world = Imagined()
+    await looked(world)
+    world.plugins.calls.clear()
+    await looked(world)
+    assert (world.plugins.count("poll.once m1"), world.plugins.count("poll.run r")) == (1, 0)
+    world.boxes["r2"].up = False
+    await looked(world)
+    assert world.plugins.count("poll.run r2") == 1
+    assert world.engine.cluster.members["r2"].status.health is Health.UNAVAILABLE

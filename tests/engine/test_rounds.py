@@ -29,6 +29,9 @@ class Servers:
     async def lightly(self, member: Member, trying: Trying) -> Seen:
         return await self._seen("lightly", member, trying)
 
+    async def briefly(self, member: Member) -> Seen:
+        return await self._seen("briefly", member, Trying.AGAIN)
+
     async def fully(self, member: Member, trying: Trying) -> Seen:
         return await self._seen("fully", member, trying)
 
@@ -67,6 +70,11 @@ async def test_every_server_is_in_it_and_only_the_master_is_tried_once(ground: G
         ("fully", "r1", Trying.AGAIN),
         ("fully", "r2", Trying.AGAIN),
     ]
+
+
+async def test_in_a_light_round_only_the_master_is_polled_in_any_case(ground: Ground) -> None:
+    await ground.look()
+    assert [(how, name) for how, name, _ in ground.servers.asked] == [("lightly", "m1"), ("briefly", "r1"), ("briefly", "r2")]  # fmt: skip
 
 
 async def test_a_server_that_hangs_is_waited_for_once() -> None:

@@ -52,12 +52,19 @@ class Observer:
 
     async def glance(self, *names: str) -> Picture:
         """What these PostgreSQLs say of themselves, by one login each: enough to compare their positions."""
+        return await self._look(self._heard, names, verified=False)
 
-        async def asked(member: Member) -> Seen:
-            facts = await self.facts(member.name)
-            return Seen() if facts is None else Seen(up=YES, alive=YES, facts=facts)
+    async def briefly(self, member: Member) -> Seen:
+        """The light look at a server that is not the master: one that answers where HandyRep is logged in is not polled as well.
 
-        return await self._look(asked, names, verified=False)
+        Most of what a light look costs is polling; whether it lets others in too is for the full looks.
+        """
+        heard = await self._heard(member) if member.server.is_postgres else Seen()
+        return heard if heard.up is YES else await self.lightly(member, Trying.AGAIN)
+
+    async def _heard(self, member: Member) -> Seen:
+        facts = await self.facts(member.name)
+        return Seen() if facts is None else Seen(up=YES, alive=YES, facts=facts)
 
     async def verify(self, *names: str) -> Picture:
         """The full look: also logs in, writes on the master, checks host, service, replication and lag."""
@@ -139,7 +146,7 @@ class Observer:
 
     async def _polled_postgres(self, server: Server, trying: Trying) -> Seen:
         """Even a light look asks whether it is in recovery: a second master must not go unseen until the next full one."""
-        seen = seen_from_poll(await self._hands.use(Kind.POLL, self.poll_method(trying), server=server))
+        seen = seen_from_poll(await self._hands.use(Kind.POLL, self._poll_method(trying), server=server))
         if seen.up is not YES:
             return seen
         facts, problem = parse_facts(await self._hands.use(Kind.INSPECT, server=server))
@@ -147,7 +154,7 @@ class Observer:
             return dataclasses.replace(seen, stranger=facts.system_identifier)
         return dataclasses.replace(seen, facts=facts, notes=(problem,) if problem else ())
 
-    def poll_method(self, trying: Trying) -> str:
+    def _poll_method(self, trying: Trying) -> str:
         """A plugin that can only try again and again does so."""
         return trying if self._hands.able(Kind.POLL, trying) else Trying.AGAIN
 

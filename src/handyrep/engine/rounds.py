@@ -49,8 +49,11 @@ class Rounds:
     async def _alone(self, member: Member, *, verified: bool) -> Picture:
         """The master is tried once: whoever suspects it then sees to the retries."""
         began, orders = self._clock.monotonic(), self._state.orders
-        trying = Trying.ONCE if member in self._state.cluster.masters else Trying.AGAIN
-        seen = await (self._observer.fully if verified else self._observer.lightly)(member, trying)
+        if member in self._state.cluster.masters:
+            look = self._observer.fully if verified else self._observer.lightly
+            seen = await look(member, Trying.ONCE)
+        else:
+            seen = await (self._observer.fully(member, Trying.AGAIN) if verified else self._observer.briefly(member))
         if self._clock.monotonic() - began <= self._patience_s:
             self._slow.discard(member.name)
         return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)
