@@ -138,7 +138,9 @@ class Check:
         engine = self._engine
         self._epoch = engine.journal.last_epoch()
         active = await engine.may_act()
-        picture, possible = await asyncio.gather(engine.observer.suspect(self._suspected_for_s), proofs(engine))
+        looking = asyncio.create_task(engine.observer.suspect(self._suspected_for_s))
+        possible = await proofs(engine, looking)
+        picture = await looking
         engine.take(picture)
         return Situation(
             cluster=engine.cluster,

@@ -33,7 +33,7 @@ class Trying(enum.StrEnum):
     @property
     def calls(self) -> int:
         """So many times call_timeout may an answer over SSH take."""
-        return 3 if self is Trying.AGAIN else 2
+        return 3 if self is Trying.AGAIN else 1
 
 
 class Observer:
@@ -80,9 +80,14 @@ class Observer:
         async def suspected(member: Member) -> Seen:
             if master is None or not member.server.is_postgres:
                 return await self.fully(member, trying)
-            seen, answer = await asyncio.gather(
-                self.fully(member, trying), self._sees(member.server, master.name, trying)
-            )
+            view = asyncio.create_task(self._sees(member.server, master.name))
+            try:
+                seen = await self.fully(member, trying)
+                # A replica may see it after all, however slowly it says so; what the master's own silent host would see is of no use.
+                heard = member.name != master.name or seen.host_answers is YES
+                answer = await view if heard else UNKNOWN
+            finally:
+                view.cancel()
             return _with_view(seen, answer, suspected_for_s if member.name != master.name else None)
 
         self._suspicion = await self._look(suspected, (), verified=True)
@@ -128,8 +133,9 @@ class Observer:
     def _is_strange(self, facts: PostgresFacts) -> bool:
         return facts.system_identifier != (self._state.cluster.system_identifier or facts.system_identifier)
 
-    async def _sees(self, server: Server, master: str, trying: Trying) -> Answer:
-        patience_s = self._hands.calls_s(trying.calls)
+    async def _sees(self, server: Server, master: str) -> Answer:
+        """It waits there for a whole call_timeout when the master is silent."""
+        patience_s = self._hands.calls_s(Trying.ONCE.calls + 1)
         result = await self._hands.use(Kind.INSPECT, "sees", server=server, mastername=master, patience_s=patience_s)
         if result.outcome is Outcome.SUCCESS:
             return YES

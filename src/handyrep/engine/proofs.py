@@ -5,26 +5,54 @@ import asyncio
 from handyrep.decide.failover import Proof
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
+from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
-from handyrep.model.result import Result
+from handyrep.model.observation import Picture
 from handyrep.plugin_api.contract import Kind
 
 YES, NO = Answer.YES, Answer.NO
 
 
-async def proofs(engine: Engine) -> tuple[Proof, ...]:
-    """Of every configured fence, against the recorded master; all at once."""
+async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -> tuple[Proof, ...]:
+    """Of every configured fence, against the recorded master; all at once.
+
+    `looking`: a look at the master under way. Once it says that the master's host does not answer, no fence that needs it is waited for.
+    """
     master = engine.cluster.master
-    names = engine.settings.failover.fence_methods if master is not None else ()
-    about = master.name if master is not None else ""
-    results = await asyncio.gather(*(engine.hands.use(Kind.FENCE, "test", name=n, servername=about) for n in names))
-    return tuple(_proof(engine, name, result) for name, result in zip(names, results, strict=True))
+    if master is None:
+        return ()
+    asked = {
+        name: asyncio.create_task(_tested(engine, name, master.name)) for name in engine.settings.failover.fence_methods
+    }
+    try:
+        if looking is not None and (await looking).of(master.name).host_answers is not YES:
+            for name, test in asked.items():
+                if needs_host(engine, name) and not test.done():
+                    test.cancel()
+                    asked[name] = asyncio.create_task(_without_its_host(engine, name))
+        return tuple(await asyncio.gather(*asked.values()))
+    finally:
+        for test in asked.values():
+            test.cancel()
 
 
-def _proof(engine: Engine, name: str, result: Result) -> Proof:
+def needs_host(engine: Engine, fence: str) -> bool:
+    """Whether this fence can prove nothing while the master's host does not answer; so for one that cannot be loaded."""
+    try:
+        return engine.caller.registry.load(fence).needs_host
+    except PluginError:
+        return True
+
+
+async def _tested(engine: Engine, fence: str, master: str) -> Proof:
+    result = await engine.hands.use(Kind.FENCE, "test", name=fence, servername=master)
     possible = YES if result.outcome is Outcome.SUCCESS else NO
     told = said(result) if possible is NO else "its proof can be had"
-    return Proof(name, possible, told, engine.hands.routes_only(name))
+    return Proof(fence, possible, told, engine.hands.routes_only(fence))
+
+
+async def _without_its_host(engine: Engine, fence: str) -> Proof:
+    return Proof(fence, NO, "the master's host does not answer", engine.hands.routes_only(fence))
 
 
 def possible_first(found: tuple[Proof, ...]) -> tuple[str, ...]:

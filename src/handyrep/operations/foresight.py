@@ -9,9 +9,8 @@ from handyrep.engine.check import foreseen, new_run
 from handyrep.engine.engine import Engine
 from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
-from handyrep.engine.proofs import proofs
+from handyrep.engine.proofs import needs_host, proofs
 from handyrep.engine.slots import would_lack
-from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
@@ -63,16 +62,9 @@ def _supposed(engine: Engine, hypothesis: Hypothesis, proof: Proof) -> Proof:
     """A fence that needs the master's host gives no proof once that is away, whatever it says today."""
     master = engine.cluster.master
     away = hypothesis.fate is not Fate.DIES and master is not None and master.name in hypothesis.names
-    if away and _needs_host(engine, proof.fence):
+    if away and needs_host(engine, proof.fence):
         return Proof(proof.fence, NO, "the master's host would not answer, so it could not prove anything")
     return proof
-
-
-def _needs_host(engine: Engine, fence: str) -> bool:
-    try:
-        return engine.caller.registry.load(fence).needs_host
-    except PluginError:
-        return True
 
 
 async def _consequences(
@@ -100,7 +92,7 @@ def _readable_end(engine: Engine, hypothesis: Hypothesis, fence: str, now: Pictu
     """The end of the master's WAL if the fence could read it on its disk after the event: where it ends now."""
     master = engine.cluster.master
     facts = now.of(master.name).facts if master is not None else None
-    if facts is None or hypothesis.fate is not Fate.DIES or not _needs_host(engine, fence):
+    if facts is None or hypothesis.fate is not Fate.DIES or not needs_host(engine, fence):
         return None
     return facts.received_lsn
 

@@ -31,10 +31,11 @@ _CALLS_OF_A_HOLD = 3
 async def recheck(on: Scene, run: Run, _: str) -> Result:
     """Look once more from everywhere. SUCCESS: it is still gone, with `signs` of life that some fences do not stand.
 
-    The look that led here is not repeated if nothing has come between.
+    The look that led here is not repeated if nothing has come between, and the master's own host said that it is dead: of one that is
+    merely silent a second look may hear something.
     """
     picture = on.observer.suspicion_of(_NOTHING_BETWEEN_S)
-    if picture is None:
+    if picture is None or picture.of(run.old_master).sees_master is not Answer.NO:
         picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
