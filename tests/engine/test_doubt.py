@@ -148,3 +148,30 @@ async def test_a_replica_that_answers_where_handyrep_is_logged_in_is_not_polled_
     await looked(world)
     assert world.plugins.count("poll.run r2") == 1
     assert world.engine.cluster.members["r2"].status.health is Health.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "ago_s", "window_s"), [(2.0, 1.0, 4.0), (0.5, 1.0, 1.5), (300.0, 1.0, 10.0), (2.0, 61.0, 1.5)]
+)
+async def test_a_master_that_comes_and_goes_is_given_longer_than_it_was_away_lately(
+    pause_s: float, ago_s: float, window_s: float
+) -> None:
+    world = silent()
+    doubt = Doubt(world.engine.observer, world.clock, world.settings.failover)
+    doubt.is_over(world.clock.monotonic() - pause_s)
+    world.clock.now_s += ago_s
+    began = world.clock.monotonic()
+    assert await doubt.lasts(world.engine.cluster.members["m1"], began) is True
+    assert world.clock.monotonic() - began == window_s
+
+
+async def test_a_pause_is_remembered_whether_it_ended_before_or_after_the_look_from_everywhere() -> None:
+    for tries in (2, 20):
+        world = silent()
+        world.boxes["m1"].up = True
+        await looked(world)
+        world.boxes["m1"].up = False
+        back_after(world, tries)
+        for _ in range(20):
+            await looked(world)
+        assert [length_s for _, length_s in world.check._doubt._pauses] != []

@@ -34,3 +34,30 @@ class _Nothing(selectors.BaseSelector):
 def never_waiting() -> asyncio.AbstractEventLoop:
     """A new loop."""
     return asyncio.SelectorEventLoop(_Nothing())
+
+
+class Jumping(asyncio.SelectorEventLoop):
+    """Its time is imagined: where nothing is left to do until a moment, it is that moment."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        super().__init__(_Jump(self))
+
+    def time(self) -> float:
+        """Seconds since it was made."""
+        return self._now_s
+
+    def pass_time(self, duration_s: float) -> None:
+        """Let time pass at once."""
+        self._now_s += duration_s
+
+
+class _Jump(_Nothing):
+    def __init__(self, loop: Jumping) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise StuckError("nothing is left to do, and somebody waits for ever")
+        self._loop.pass_time(max(timeout, 0.0))
+        return []

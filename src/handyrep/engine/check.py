@@ -75,12 +75,15 @@ class Check:
             doubtful = any(_doubtful(one, engine.cluster) for one in (picture, *self.rounds.late))
             return await (self._suspect(began) if doubtful else self._found_well(picture))
         if self._suspected_since is None and not await self._doubt.lasts(master, began):
+            self._doubt.is_over(began)
             return success(f"{master.name} answers again after a pause")
         return await self._suspect(began)
 
     async def _found_well(self, picture: Picture) -> Result:
         """The master is; what else is to be seen to?"""
         engine = self._engine
+        if self._suspected_since is not None:
+            self._doubt.is_over(self._suspected_since)
         self._calm()
         self.upkeep.tend(picture)
         await self._measure(picture)
