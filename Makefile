@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench switchovers cost killed outcomes soak clean system
+.PHONY: help demo test check fix docs mutants simulate bench switchovers cost benign killed outcomes soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,10 @@ switchovers: system $(VENV)/.dev ## Change the master 50 times under 64 clients,
 
 cost: system $(VENV)/.dev ## What HandyRep costs for 3 to 100 servers: time, CPU, memory, connections, as root (ARGS=--json)
 	@$(PY) -m bench.cost $(ARGS)
+
+benign: system $(VENV)/.dev ## Events that are no reason to fail over: 1,000 imagined ones, and real ones in the lab, as root (ARGS="-n N")
+	@$(PY) -m tests.simulation.benign -n 1000
+	@$(PY) -m bench.benign $(ARGS)
 
 killed: system $(VENV)/.dev ## Kill the real process before and after every record of its journal, in real failovers, as root
 	@$(PY) -m bench.killed $(ARGS)
