@@ -32,7 +32,7 @@ MUTANTS = (
     Mutant("HR-01b", "without any proof the failover goes on", "decide/progress.py",
            "    if stage is FENCE:\n        return _undo(", "    if stage is FENCE and not refused:\n        return _undo(", "hr_01 or hr_14 or progress"),
     Mutant("HR-02", "no proof in sight is no reason to refuse", "decide/failover.py",
-           "return all(proof.possible is not YES for proof in s.proofs)", "return False", "hr_02 or story"),
+           "lambda s: not s.usable_proofs, Move.REFUSE", "lambda s: False, Move.REFUSE", "hr_02 or story"),
     Mutant("HR-03", "a slow promote is sent again", "decide/stages.py",
            'Stage("promote", "order {new} to become the master", Then.HEED, Then.HEED)',
            'Stage("promote", "order {new} to become the master", Then.WAIT, Then.WAIT)', "hr_03 or progress"),

@@ -3,7 +3,7 @@
 # nor allowed to sudo: those tests are then skipped with the reason (and failed in CI).
 # The services of these packages must not run on this machine itself: a policy-rc.d forbids it while they are installed.
 set -eu
-packages="postgresql-15 pgbouncer haproxy socat openssh-server openssh-client systemd systemd-container dbus sudo iproute2 iptables procps iputils-ping rsync util-linux"
+packages="postgresql-15 pgbouncer haproxy socat openssh-server openssh-client systemd systemd-container dbus sudo iproute2 iptables procps iputils-ping rsync util-linux e2fsprogs"
 
 missing=""
 for package in $packages; do

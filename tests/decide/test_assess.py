@@ -51,6 +51,7 @@ def but(seen: Seen, **changed: object) -> Seen:
         ("master", Health.HEALTHY, but(WELL, running=NO), True, "S21", Health.WARNING),
         ("master", Health.HEALTHY, but(WELL, facts=facts(in_recovery=True)), True, "S30", Health.DOWN),
         ("master", Health.HEALTHY, but(WELL, writable=UNKNOWN), True, "S31", Health.WARNING),
+        ("master", Health.HEALTHY, but(WELL, writable=UNKNOWN, stalled=YES), True, "S32", Health.DOWN),
         ("master", Health.UNKNOWN, WELL, True, "S39", Health.HEALTHY),
         ("replica", Health.HEALTHY, but(FOLLOWS, facts=facts(in_recovery=False)), True, "S40", Health.WARNING),
         ("replica", Health.HEALTHY, but(FOLLOWS, replicating=NO), True, "S41", Health.WARNING),

@@ -42,7 +42,7 @@ def test_the_rules_before_the_one_that_holds_are_told_and_no_other(one: Story) -
 
 def test_they_are_told_in_the_words_of_the_situation() -> None:
     told = dict(passed_over(story("A killed postmaster on a host that answers")))
-    assert told["F07"] == "m1 was not seen to accept connections"
+    assert told["F07"] == "m1 was not seen to accept connections, or ends no commit"
     assert told["F15"] == "r1 may take over"
     assert told["F16"] == "fence_stop can prove that m1 is fenced"
 

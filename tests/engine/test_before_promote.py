@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from handyrep.model.result import Result, fail, success
+from handyrep.plugin_api.contract import Kind
 from tests.engine.test_confirmed_failover import call
 from tests.engine.world import Imagined
 
@@ -154,3 +155,31 @@ async def test_a_persons_word_halts_receivers_that_still_wait_for_the_dead_host(
     done = await call(world)
     assert done["result"] == "SUCCESS"
     assert world.plugins.count("follow.halt r1") == 1
+
+
+async def test_a_power_switch_is_not_thrown_in_vain_though_a_person_asks() -> None:
+    world = await lost_master(synchronous="ANY 1 (r1, r2)", fence_methods=("fence_command",))
+    world.boxes["r2"].up = False
+    world.plugins.instead["fence.test"] = lambda _: success()
+    done = await call(world, "manual_failover")
+    assert (done["result"], "would be in vain" in done["details"]) == ("FAIL", True), done
+    assert "the old master's disk was not read" in done["details"]
+    assert (world.plugins.count("fence.run"), world.plugins.count("fence.release")) == (0, 0)
+    world.boxes["r2"].up = True
+    assert (await call(world, "manual_failover"))["result"] == "SUCCESS"
+
+
+async def test_a_rescue_has_time_for_what_it_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await lost_master(synchronous="", rescue_method="rescue_wal", max_lost_wal=0.0)
+    world.boxes["m1"].position = 1000 + (300 << 20)
+    given: list[float] = []
+    real = world.plugins.call
+
+    async def noted(kind: Kind, *words: Any, deadline_s: float, **more: Any) -> Result:
+        if kind is Kind.RESCUE:
+            given.append(deadline_s)
+        return await real(kind, *words, deadline_s=deadline_s, **more)
+
+    monkeypatch.setattr(world.plugins, "call", noted)
+    await world.look()
+    assert (world.master, given) == ("r1", [360.0])

@@ -82,7 +82,16 @@ async def test_the_last_verdict_with_who_saw_what_and_the_rules_around_it() -> N
     assert (told["id"], told["rule"], told["times"]) == (2, "F16", 3)
     assert told["evidence"]["m1"]["host_answers"] == "no"
     assert told["evidence"]["r1"]["facts"]["received_lsn"] == "0/3E8"
-    assert told["proofs"] == [{"fence": "fence_stop", "possible": "no", "said": "no SSH", "routes_only": False}]
+    assert told["proofs"] == [
+        {
+            "fence": "fence_stop",
+            "possible": "no",
+            "said": "no SSH",
+            "routes_only": False,
+            "needs_silence": False,
+            "final": False,
+        }
+    ]
     assert told["choice"]["candidate"] == "r1"
     assert [one["rule"] for one in told["passed_over"]][-1] == "F15"
     assert told["next"]["rule"] == "F17"

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from tests.lab import cgroups
+from tests.lab import cgroups, disks
 from tests.lab.network import Net
 from tests.lab.shell import LabError, run
 
@@ -84,6 +84,7 @@ def _try_lock(number: int) -> TextIO | None:
 
 def _remove_all_of(number: int) -> None:
     net, folder = Net(number), folder_of(number)
+    disks.thaw(folder)
     _kill(net.namespace)
     net.remove()
     for place in _mounts_below(folder):

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.lab import cgroups
+from tests.lab import cgroups, disks
 from tests.lab.image import Image, mount
 from tests.lab.network import Place
 from tests.lab.shell import LabError, run
@@ -42,19 +42,22 @@ class Host:
         """The control group of everything in it."""
         return f"{self.place.net.namespace}/{self.name}"
 
-    def create(self, *disks: tuple[str, int]) -> None:
-        """Its disk and its cable. `disks` are folders that shall be file systems of their own, each with its size in MB."""
+    def create(self, *separate: tuple[str, int, str]) -> None:
+        """Its disk and its cable. `separate` are folders that shall be file systems of their own, each with its size in MB and its kind."""
         mount(self.image.folder, self._upper, (self.image.layer, *self.layers))
         self.image.make_identity(self.root, self.name, (self.place.address, self.place.address_v6), self.ssh_port)
-        for folder, size_mb in disks:
-            self._separate_disk(folder, size_mb)
+        for folder, size_mb, kind in separate:
+            self._separate_disk(folder, size_mb, kind)
         self.place.plug_in()
 
-    def _separate_disk(self, folder: str, size_mb: int) -> None:
+    def _separate_disk(self, folder: str, size_mb: int, kind: str) -> None:
         place = self.root / folder.lstrip("/")
         kept = place.with_name(f"{place.name}.before")
         run("cp", "-a", str(place), str(kept))
-        run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place))
+        if kind == "tmpfs":
+            run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place))
+        else:
+            disks.mount_image(self.image.folder / f"{self.place.name}.disk", place, size_mb)
         run("cp", "-a", f"{kept}/.", str(place))
         run("rm", "-rf", str(kept))
 
@@ -110,11 +113,16 @@ class Host:
         self._kill()
         self.place.unplug()
         run("umount", "-R", str(self.root), check=False)
-        run("rm", "-rf", *(f"{self._upper}{ending}" for ending in ("", ".work", ".root", ".console")), check=False)
+        run(
+            "rm",
+            "-rf",
+            *(f"{self._upper}{ending}" for ending in ("", ".work", ".root", ".console", ".disk")),
+            check=False,
+        )
 
     def _kill(self) -> None:
         """Its own PID 1 dies, and with it everything in the host; nspawn, which waits for that, then tidies up and ends by itself."""
-        cgroups.kill(f"{self.group}/payload")
+        disks.kill(f"{self.group}/payload", self.root)
         if self.nspawn is not None:
             with suppress(subprocess.TimeoutExpired):
                 self.nspawn.wait(timeout=10)

@@ -52,7 +52,7 @@ class Lab:
         self._boot(hosts)
         return hosts
 
-    def _new_host(self, name: str, *layers: Path, ssh_port: int, disks: tuple[tuple[str, int], ...] = ()) -> Host:
+    def _new_host(self, name: str, *layers: Path, ssh_port: int, disks: tuple[tuple[str, int, str], ...] = ()) -> Host:
         host = Host(self.image, Place(name, self._free_number(), self.net), *layers, ssh_port=ssh_port)
         self._hosts.append(host)
         host.create(*disks)
@@ -76,15 +76,15 @@ class Lab:
 
     def cluster(
         self, version: int = 15, *, replicas: int = 2, login: str = ROOT_TIER, synchronous: bool = True, restart_method: str = "",
-        ssh_port: int = 22, disk_mb: int = 0, autostart: bool = False,
+        ssh_port: int = 22, disk_mb: int = 0, disk: str = "tmpfs", autostart: bool = False,
     ) -> LabCluster:  # fmt: skip
         """A running cluster on fresh hosts: the first is the master.
 
-        With disk_mb the data directory is on a small disk of its own. With autostart PostgreSQL comes back by itself when its host does.
+        With disk_mb the data directory is on a small disk of its own: tmpfs, or ext4 on a loop device, which can be frozen. With autostart PostgreSQL comes back by itself when its host does.
         """
         layout = LAYOUTS[version]
         suffix = chr(ord("a") + len(self._hosts) % 26) + str(len(self._hosts))
-        disks = ((str(Path(layout.pgdata).parent), disk_mb),) if disk_mb else ()
+        disks = ((str(Path(layout.pgdata).parent), disk_mb, disk),) if disk_mb else ()
         hosts = [
             self._new_host(f"pg{number}{suffix}", self._databases.layer(layout), ssh_port=ssh_port, disks=disks)
             for number in range(1, replicas + 2)

@@ -17,7 +17,7 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, eventually, own, plugins, programs, run
+from tests.plugins.pair import Estate, Node, Silent, eventually, newest_programs, own, plugins, programs, run
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "clone_basebackup"
@@ -399,3 +399,15 @@ async def test_its_test_finds_that_the_program_is_missing(r1: Node, m1: Node, op
         told = await called.call(Kind.CLONE, NAME, "test", servername="r1")
     assert told.outcome is outcome
     assert "pg_basebackup is" in told.details
+
+
+@pytest.mark.parametrize("reclone", [False, True])
+async def test_c15_a_server_of_another_major_version_is_not_copied_to(filled: Node, m1: Node, reclone: bool) -> None:
+    """pg_basebackup of a newer version would make the copy, and nobody could start it."""
+    before = all_of(filled.data)
+    done = await clone(filled, m1, reclone=reclone, changes={"bin_dir": str(newest_programs())})
+    assert done.outcome is FAIL
+    assert "r1 has PostgreSQL 18, and m1 is of 15, so a copy could not be started there" in done.details
+    assert all_of(filled.data) == before
+    done = await clone(filled, m1, reclone=True)
+    assert done.outcome is SUCCESS, done.details

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -400,3 +401,43 @@ async def test_its_test_fails_where_no_proof_could_be_had(m1: Node) -> None:
     away = await fence(m1, "test", hosts=Silent(lambda _: True, sent=False))
     assert (wrong.outcome, away.outcome) == (FAIL, FAIL)
     assert "m1: /etc has no PG_VERSION" in wrong.details
+
+
+_SLEEPS = """
+import ctypes, os, sys
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[3]))
+    ctypes.CDLL(None).prctl(4, 1)
+open("/proc/self/comm", "w").write("postgres")
+os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)])
+"""
+
+
+@contextlib.contextmanager
+def asleep_in(node: Node) -> Iterator[int]:
+    """A process of the data directory that the kernel lets sleep uninterruptibly: its child has not begun, as no one opens the other end."""
+    never = node.folder / "never"
+    os.mkfifo(never)
+    never.chmod(0o666)
+    owner = node.data.stat()
+    argv = [sys.executable, "-c", _SLEEPS, str(never), str(owner.st_gid), str(owner.st_uid)]
+    with subprocess.Popen(argv, cwd=node.data) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "D")
+        try:
+            yield process.pid
+        finally:
+            os.close(os.open(never, os.O_RDWR))
+            process.kill()
+
+
+async def test_a_process_that_waits_for_storage_that_hangs_is_told_and_nothing_is_done(m1: Node) -> None:
+    with asleep_in(m1) as process:
+        done = await fence(m1)
+        assert_no_proof(done)
+        assert (done.extra["untouched"], f"processes {process} wait for the storage" in done.details) == (True, True)
+        assert (await fence(m1, "test")).outcome is FAIL
+        assert m1.value("1") == 1
+    assert_fenced(m1, await fence(m1))

@@ -336,3 +336,26 @@ def test_without_alter_system_its_test_asks_for_replica_conf(replica_conf: str, 
     result = try_plugin(NAME, Kind.FOLLOW, "test", {}, world=babbling({"setting": "off"}), cluster=cluster)
     assert isinstance(result, Result)
     assert result.outcome is outcome
+
+
+async def test_a_replica_that_went_another_way_is_told_as_parted_with_the_next_command(house: Estate) -> None:
+    """Somebody promoted p2 while p1 was still given more by the old master."""
+    old = house.master("p0")
+    ahead, promoted = house.replica("p1", old), house.replica("p2", old)
+    try:
+        promoted.stop("fast")
+        old.sql("insert into t select generate_series(1, 1000)")
+        end = old.value("pg_current_wal_flush_lsn()::text")
+        await eventually(lambda: ahead.value(f"pg_last_wal_replay_lsn() >= '{end}'"))
+        old.stop("immediate")
+        promoted.start()
+        promoted.sql("select pg_promote()")
+        before = ahead.value("current_setting('primary_conninfo')")
+        told = await follow(ahead, promoted)
+        assert told.outcome is FAIL
+        assert "p1 has parted from p2: it replayed WAL of timeline 1 to" in told.details
+        assert told.details.endswith("handyrep shutdown p1, then handyrep remaster p1")
+        assert ahead.value("current_setting('primary_conninfo')") == before
+    finally:
+        for node in (old, ahead, promoted):
+            node.stop("immediate")

@@ -7,10 +7,12 @@ import signal
 import psycopg
 import pytest
 
+from handyrep.adapters.clock import SystemClock
 from handyrep.model.answer import Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugins import inspect_postgres as module
 from tests.plugins.pair import Estate, Node, eventually, plugins
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
@@ -28,6 +30,15 @@ def m1(house: Estate) -> Node:
 @pytest.fixture(scope="module")
 def r1(house: Estate, m1: Node) -> Node:
     return house.replica("r1", m1)
+
+
+class HandClock(SystemClock):
+    """Monotonic time that a test moves."""
+
+    moved_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.moved_s
 
 
 async def look(node: Node, role: str = "replica", method: str = "run", **arguments: str) -> Result:
@@ -230,6 +241,64 @@ async def test_a_write_does_not_wait_for_replicas_that_are_gone(m1: Node) -> Non
         m1.sql("alter system reset synchronous_standby_names")
         m1.sql("select pg_reload_conf()")
     assert wrote.outcome is SUCCESS
+
+
+async def test_writes_that_hang_while_no_wal_is_written_are_told_apart_from_slow_ones(
+    m1: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that sleeps stands for one whose storage hangs: that needs hosts of the lab (A10)."""
+    real, hung = module._WRITE, f"/* {module._OUR_WRITE} */ select pg_sleep(600)"
+    clock = HandClock()
+
+    def told(seen: Result) -> tuple[object, ...]:
+        return seen.outcome, seen.extra.get("stalled")
+
+    async with plugins(m1.server("master"), clock=clock, failover={"call_timeout": 0.5}) as known:
+        after_s = known.caller.world.settings.failover.timings.stalled_after_s
+
+        async def write() -> Result:
+            return await known.call(Kind.INSPECT, "inspect_postgres", "write", servername="m1")
+
+        try:
+            monkeypatch.setattr(module, "_WRITE", hung)
+            assert told(await write()) == (FAIL, False)
+            clock.moved_s += after_s - 1
+            assert told(await write()) == (FAIL, False)
+            clock.moved_s += 2
+            assert told(await write()) == (FAIL, True)
+            m1.sql("select pg_logical_emit_message(true, 'x', 'x')")
+            assert told(await write()) == (FAIL, False)
+            for _ in range(3):
+                await write()
+            asked = "(select count(*) from pg_stat_activity where wait_event = 'PgSleep')"
+            assert m1.value(asked) == module._MOST_HANGING
+            monkeypatch.setattr(module, "_WRITE", real)
+            assert told(await write()) == (FAIL, False), "so many hang that none is tried"
+        finally:
+            m1.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+        await eventually(lambda: not m1.value(asked))
+        clock.moved_s += 1000
+        assert told(await write()) == (SUCCESS, None)
+
+
+async def test_c15_collations_of_other_versions_than_the_data_was_made_with_are_warned_of(m1: Node, r1: Node) -> None:
+    async def warned() -> list[str]:
+        async with plugins(m1.server("master"), r1.server("replica")) as known:
+            told = await known.call(Kind.INSPECT, "inspect_postgres", "test")
+        assert told.outcome is SUCCESS, told
+        return list(told.extra["warnings"])
+
+    assert await warned() == []
+    m1.sql("update pg_collation set collversion = collversion || '.old' where collname in ('und-x-icu', 'en-x-icu')")
+    try:
+        await eventually(lambda: r1.value("(select count(*) from pg_collation where collversion like '%.old')") == 2)
+        said = await warned()
+        assert [one.split(" have other")[0] for one in said] == ["2 collations (as en-x-icu)"] * 2
+        assert "on the host of r1 than the data was made with" in said[1]
+    finally:
+        m1.sql("update pg_collation set collversion = replace(collversion, '.old', '')")
+    await eventually(lambda: r1.value("(select count(*) from pg_collation where collversion like '%.old')") == 0)
+    assert await warned() == []
 
 
 async def test_the_host_answers_when_the_command_succeeds_there(m1: Node) -> None:

@@ -98,11 +98,12 @@ async def fence(old: Node, new: Node) -> str:
 
 async def rescue(
     old: Node, new: Node, upto: str, *, hosts: Any = None, deadline_s: float = 60.0,
-    of: dict[str, Any] | None = None, to: dict[str, Any] | None = None, **options: Any
+    of: dict[str, Any] | None = None, to: dict[str, Any] | None = None, patience_s: float = 60.0, **options: Any
 ) -> Result:  # fmt: skip
     servers = (old.server("master", **(of or {})), new.server("replica", **(to or {})))
     arguments = {"servername": old.name, "candidate": new.name, "upto": upto}
-    async with plugins(*servers, hosts=hosts, options={NAME: options}) as called:
+    failover = {"start_timeout": patience_s}
+    async with plugins(*servers, hosts=hosts, options={NAME: options}, failover=failover) as called:
         return await called.caller.call(
             Kind.RESCUE, NAME, "run", arguments, cluster=called.cluster, deadline_s=deadline_s
         )
@@ -279,6 +280,16 @@ class Slow(Silent):
         return await self.real.run(server, command, deadline_s=deadline_s)
 
 
+class Standing(Silent):
+    """Hosts on which these commands never get on."""
+
+    async def run(self, server: Server, command: Command, *, deadline_s: float) -> Ran:
+        if not self.lost(command):
+            return await self.real.run(server, command, deadline_s=deadline_s)
+        await asyncio.sleep(deadline_s)
+        raise NoAnswerError(f"no answer within {deadline_s:g} s", server=server.name)
+
+
 def has(script: str) -> Callable[[Command], bool]:
     return lambda command: any(script in word for word in command.argv)
 
@@ -393,6 +404,11 @@ async def test_it_says_beforehand_what_it_lacks(lost: Lost) -> None:
 async def test_a_copy_that_takes_too_long(lost: Lost) -> None:
     done = await rescue(lost.old, lost.new, lost.upto, hosts=Slow(WRITES), deadline_s=3.0)
     lost.assert_unharmed(done, "could not be copied within 2 s")
+
+
+async def test_a_copy_that_does_not_get_on_is_given_up_long_before_its_time_is_over(lost: Lost) -> None:
+    done = await rescue(lost.old, lost.new, lost.upto, hosts=Standing(WRITES), deadline_s=600.0, patience_s=3.0)
+    lost.assert_unharmed(done, "no answer within 3 s")
 
 
 async def test_a_candidate_that_moves_or_receives_or_does_not_replay(lost: Lost) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from handyrep.decide.candidates import choose
 from handyrep.decide.failover import Proof, Situation
+from handyrep.decide.foresight import foresee, is_final
 from handyrep.decide.policy import Policy
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
@@ -23,6 +23,7 @@ _ANSWERS = {
     "running": "running",
     "sees": "sees_master",
     "writable": "writable",
+    "stalled": "stalled",
 }
 _HEADS = (
     "story",
@@ -35,6 +36,7 @@ _HEADS = (
     "timeline",
     "maintenance",
     "servers",
+    "synchronous",
     "proof",
     "verdict",
     "says",
@@ -72,13 +74,14 @@ def _story(lines: list[tuple[str, str]]) -> Story:
     cluster = _cluster(heads, seen)
     picture = Picture(seen=MappingProxyType(seen), verified=True)
     ordered = [m.name for m in cluster.replicas]
+    proofs = tuple(_proofs(heads.get("proof", "")))
     situation = Situation(
         cluster=cluster,
         picture=picture,
         policy=policy,
         is_active=Answer(heads.get("active", "yes")),
-        proofs=tuple(_proofs(heads.get("proof", ""))),
-        choice=choose(ordered, cluster, picture, Policy(max_lost_wal_bytes=2**60), last_lsn=Lsn(0)),
+        proofs=proofs,
+        choice=foresee(ordered, cluster, picture, policy, final=is_final(proofs), estimated=None),
         cooldown_left_s=float(heads.get("cooldown", "0")),
         maintenance_left_s=float(heads.get("maintenance", "0")),
         restarts_tried=int(heads.get("restarts", "0")),
@@ -93,7 +96,7 @@ def _cluster(heads: dict[str, str], seen: dict[str, Seen]) -> Cluster:
     timelines = [int(heads.get("timeline", "0"))]
     timelines += [one.facts.timeline for one in seen.values() if one.facts is not None]
     return make_cluster(
-        *servers, system_identifier=OURS, frozen=heads.get("frozen", ""), timeline=max(timelines),
+        *servers, synchronous_standby_names=heads.get("synchronous", ""), system_identifier=OURS, frozen=heads.get("frozen", ""), timeline=max(timelines),
         deposed=tuple(heads.get("deposed", "").split()), maintenance_reason="a new kernel",
     )  # fmt: skip
 
@@ -124,4 +127,8 @@ def _facts(words: list[str], lsn: str) -> PostgresFacts:
 def _proofs(text: str) -> Iterator[Proof]:
     if text:
         name, possible, *said = text.split(" ", 2)
-        yield Proof(name, Answer(possible), said[0] if said else "its proof can be had")
+        final = name == "fence_command"
+        silence = name in ("fence_starve", "fence_proxy", "fence_lease")
+        yield Proof(
+            name, Answer(possible), said[0] if said else "its proof can be had", needs_silence=silence, final=final
+        )

@@ -9,6 +9,9 @@ from types import MappingProxyType
 
 from handyrep.directives import interval_text
 
+_STALLED_AFTER_S = 20.0
+_STALLED_WINDOWS = 8
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
@@ -39,6 +42,11 @@ class Timings:
         """The same for a host that does not answer at all, so that each look lasts its whole call_timeout."""
         last_s = self.call_timeout if self.fail_retries > 1 else 0.0
         return self.poll_interval + max(self.detection_window_s, self.call_timeout) + last_s
+
+    @property
+    def stalled_after_s(self) -> float:
+        """Writes that hang for less are a slow disk: far longer than a lost master takes to be noticed, whatever the profile."""
+        return max(_STALLED_AFTER_S, self.silent_within_s * _STALLED_WINDOWS)
 
     @property
     def sentence(self) -> str:

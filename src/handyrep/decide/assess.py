@@ -116,6 +116,12 @@ MASTER_ROWS = (
     ),
     *_POLLED,
     Row(
+        "S32",
+        lambda c: c.seen.stalled is YES,
+        Health.DOWN,
+        "lets clients in, but ends no commit: its storage takes no more writes{notes}",
+    ),
+    Row(
         "S31",
         lambda c: c.seen.writable is not YES,
         Health.WARNING,

@@ -31,6 +31,7 @@ own disk. "No answer" proves neither. Without a proof HandyRep does nothing, and
 |---|---|---|---|---|---|
 | PostgreSQL crashed, stopped or hangs, its host answers | proves it | proves it | not needed | not needed | not needed |
 | its host is off, or cut off from everybody | proves nothing: refused | proves it | proves it where commits wait for replicas by name | proves it after its time, if every replica answers | works, on your word |
+| it lets clients in and ends no commit: its storage hangs | proves nothing while it hangs, and does nothing: not even SIGKILL ends a process that waits for it | proves it | not used: the master still answers | not used | refused until it is off: turn it off first |
 | only HandyRep does not reach it | nothing is done: the replicas still see it | nothing is done | nothing is done | nothing is done | refused: it is not off |
 
 With the host off, an asynchronous cluster cannot tell what is lost: only `confirmed-failover --accept-loss` goes on. A strictly

@@ -21,13 +21,16 @@ YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 class Proof:
     """Whether a fence plugin could give its proof now, by its own dry run, and what it said.
 
-    `routes_only`: it would speak of the clients that come through the proxies alone.
+    `routes_only`: it would speak of the clients that come through the proxies alone. `needs_silence`: it proves nothing of a master
+    that gives a sign of life. `final`: it ends the old master's host, which cannot be taken back; its disk is not read then.
     """
 
     fence: str
     possible: Answer
     said: str
     routes_only: bool = False
+    needs_silence: bool = False
+    final: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,16 @@ class Situation:
         return self.master.host_answers is YES and self.master.sees_master is NO
 
     @property
+    def master_is_stalled(self) -> bool:
+        """It lets clients in and they can read, but no write of it has ended for so long that its storage hangs: nothing waits for its end."""
+        return self.master.up is YES and self.master.stalled is YES
+
+    @property
+    def usable_proofs(self) -> tuple[Proof, ...]:
+        """What can prove something of a master that is as this one was seen."""
+        return tuple(p for p in self.proofs if p.possible is YES and not (self.master_is_stalled and p.needs_silence))
+
+    @property
     def has_replicas(self) -> bool:
         """Whether anything could ever be promoted."""
         return bool(self.cluster.by_role(Role.REPLICA))
@@ -109,10 +122,6 @@ class Rule:
     when: Callable[[Situation], bool]
     move: Move
     sentence: str
-
-
-def _no_proof_in_sight(s: Situation) -> bool:
-    return all(proof.possible is not YES for proof in s.proofs)
 
 
 RULES: tuple[Rule, ...] = (
@@ -134,28 +143,28 @@ RULES: tuple[Rule, ...] = (
          "In the place of {master} answers a PostgreSQL of another cluster (system identifier {stranger}): HandyRep does nothing until a person has looked who has its address, or its data directory."),
     Rule("F06", lambda s: s.master.facts is not None and s.master.facts.in_recovery, Move.ASK,
          "{master} is recorded as the master, but is in recovery: HandyRep does nothing until a person decides."),
-    Rule("F07", lambda s: s.master.up is YES, Move.NOTHING,
+    Rule("F07", lambda s: s.master.up is YES and not s.master_is_stalled, Move.NOTHING,
          "{master} accepts connections."),
-    Rule("F08", lambda s: s.master.alive is YES, Move.WATCH,
+    Rule("F08", lambda s: s.master.alive is YES and not s.master_is_stalled, Move.WATCH,
          "A PostgreSQL answered at {master}, though it let nobody in: it is alive, so there is no failover."),
-    Rule("F09", lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host, Move.WATCH,
+    Rule("F09", lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host and not s.master_is_stalled, Move.WATCH,
          "HandyRep does not reach {master}, but {witnesses} still does: the master is alive, so there is no failover."),
     Rule("F10", lambda s: s.has_replicas and not s.reachable_others, Move.WATCH,
          "HandyRep reaches neither {master} nor any other server: HandyRep itself seems to be cut off, so it does nothing."),
     Rule("F11", lambda s: s.policy.restart_master and s.master.running is NO and s.restarts_tried < 1, Move.RESTART,
          "{master} does not run on a host that answers: it is started once in place (restart_master)."),
     Rule("F12", lambda s: not s.has_replicas, Move.REFUSE,
-         "{master} is gone and there is no replica to fail over to."),
+         "{master} {gone} and there is no replica to fail over to."),
     Rule("F13", lambda s: not s.policy.auto_failover, Move.REFUSE,
-         "{master} is gone, but auto_failover is off. To fail over run: handyrep manual-failover"),
+         "{master} {gone}, but auto_failover is off. To fail over run: handyrep manual-failover"),
     Rule("F14", lambda s: s.cooldown_left_s > 0, Move.REFUSE,
-         "{master} is gone, but the last failover was so recent that no second one is made for another {cooldown} s (failover_cooldown). To fail over now run: handyrep manual-failover"),
+         "{master} {gone}, but the last failover was so recent that no second one is made for another {cooldown} s (failover_cooldown). To fail over now run: handyrep manual-failover"),
     Rule("F15", lambda s: s.choice.candidate is None, Move.REFUSE,
-         "{master} is gone, but no replica may take over: {excluded}."),
-    Rule("F16", _no_proof_in_sight, Move.REFUSE,
-         "{master} is gone, but nothing proves that it can acknowledge no commit any more, so promoting could fork the data: {proofs}. If you made sure yourself that it is off and stays off: handyrep confirmed-failover"),
+         "{master} {gone}, but no replica may take over: {excluded}."),
+    Rule("F16", lambda s: not s.usable_proofs, Move.REFUSE,
+         "{master} {gone}, but nothing proves that it can acknowledge no commit any more, so promoting could fork the data: {proofs}. If you made sure yourself that it is off and stays off: handyrep confirmed-failover"),
     Rule("F17", lambda _: True, Move.PROCEED,
-         "{master} is gone, nobody sees it, {proof} can prove it fenced, and {candidate} can take over: fail over."),
+         "{master} {gone}{unseen}, {proof} can prove it fenced, and {candidate} can take over: fail over."),
 )  # fmt: skip
 
 
@@ -187,16 +196,23 @@ def words(s: Situation) -> dict[str, str]:
         "witnesses": " and ".join(sorted(s.witnesses)),
         "cooldown": f"{s.cooldown_left_s:.0f}",
         "excluded": listed,
-        "proofs": "; ".join(f"{p.fence}: {p.said}" for p in s.proofs) or "no fence_methods are configured",
-        "proof": next((p.fence for p in s.proofs if p.possible is YES), "no fence"),
+        "proofs": "; ".join(f"{p.fence}: {_told(p)}" for p in s.proofs) or "no fence_methods are configured",
+        "proof": next((p.fence for p in s.usable_proofs), "no fence"),
+        "gone": "lets clients in and ends no commit, since its storage hangs" if s.master_is_stalled else "is gone",
+        "unseen": "" if s.master_is_stalled else ", nobody sees it",
         "candidate": s.choice.candidate or "nobody",
     }
+
+
+def _told(proof: Proof) -> str:
+    """Only asked for when none is usable: one that could be had is then of no use while the master lives."""
+    return "it proves nothing of a master that still answers" if proof.possible is YES else proof.said
 
 
 def _because(s: Situation) -> tuple[str, ...]:
     return tuple(
         f"{name}: up {seen.up.value}, alive {seen.alive.value}, host answers {seen.host_answers.value}, running "
-        f"{seen.running.value}, sees the master {seen.sees_master.value}"
+        f"{seen.running.value}, writes hang {seen.stalled.value}, sees the master {seen.sees_master.value}"
         + (f" ({'; '.join(seen.notes)})" if seen.notes else "")
         for name, seen in sorted(s.picture.seen.items())
     )

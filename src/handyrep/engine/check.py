@@ -3,10 +3,8 @@
 import asyncio
 import dataclasses
 
-from handyrep.decide.agreement import able_to_agree
-from handyrep.decide.candidates import choose
-from handyrep.decide.failover import Situation, judge
-from handyrep.decide.policy import Policy
+from handyrep.decide.failover import Proof, Situation, judge
+from handyrep.decide.foresight import foresee, is_final
 from handyrep.decide.protection import protection
 from handyrep.engine.agreeing import Agreeing
 from handyrep.engine.doubt import Doubt
@@ -25,7 +23,6 @@ from handyrep.engine.verdicts import InMemory, Verdicts
 from handyrep.errors import BusyError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.cluster import Cluster
-from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result, fail, success
 from handyrep.model.run import Run, RunKind
@@ -48,6 +45,7 @@ class Check:
         self._suspected_since: float | None = None
         self._restarts_tried = 0
         self._told = ""
+        self._unwritten = False
         self._epoch = 0
         self.verdicts = Verdicts(InMemory(engine.clock) if log is None else log, engine.clock)
         self.returning = Returning(engine)
@@ -72,6 +70,8 @@ class Check:
         master = engine.cluster.master
         if master is None or picture.of(master.name).up is YES:
             engine.take(picture)
+            if master is not None and picture.of(master.name).stalled is YES:
+                self.upkeep.tend(picture)
             doubtful = any(_doubtful(one, engine.cluster) for one in (picture, *self.rounds.late))
             return await (self._suspect(began) if doubtful else self._found_well(picture))
         if self._suspected_since is None and not await self._doubt.lasts(master, began):
@@ -116,11 +116,14 @@ class Check:
 
     async def _look(self, *, verify: bool) -> Picture:
         self._polls += 1
-        full = self._polls % self._engine.settings.failover.verify_frequency == 0
+        full = self._unwritten or self._polls % self._engine.settings.failover.verify_frequency == 0
         whole = verify or self._polls == 1
         picture = await (self._engine.observer.verify() if whole else self.rounds.look(verified=full))
         for late in self.rounds.late:
             self._engine.take(late)
+        master = self._engine.cluster.master
+        seen = picture.of(master.name if master else "")
+        self._unwritten = picture.verified and seen.up is YES and seen.writable is not YES
         return picture
 
     async def _resumed(self) -> Result | None:
@@ -152,7 +155,7 @@ class Check:
             is_active=YES if active.outcome is Outcome.SUCCESS else NO,
             passive=active.details,
             proofs=possible,
-            choice=await foreseen(engine, picture),
+            choice=await foreseen(engine, picture, possible),
             cooldown_left_s=cooldown_left_s(engine),
             maintenance_left_s=maintenance_left_s(engine),
             restarts_tried=self._restarts_tried,
@@ -252,15 +255,15 @@ def _doubtful(picture: Picture, cluster: Cluster) -> bool:
     seen = picture.of(cluster.master.name)
     second = (one.facts for name, one in picture.seen.items() if name != cluster.master.name)
     is_replica = seen.facts is not None and seen.facts.in_recovery
-    return is_replica or bool(seen.stranger) or any(facts is not None and not facts.in_recovery for facts in second)
+    odd = is_replica or bool(seen.stranger) or seen.stalled is YES
+    return odd or any(facts is not None and not facts.in_recovery for facts in second)
 
 
-async def foreseen(engine: Engine, picture: Picture) -> Choice:
-    """The candidate as it looks before any fence. The loss cannot be bounded yet, so it is not judged here."""
+async def foreseen(engine: Engine, picture: Picture, found: tuple[Proof, ...]) -> Choice:
+    """The candidate as it looks before the first of these fences that could give its proof."""
     ordered, _ = await engine.hands.select()
-    lenient = Policy(max_lost_wal_bytes=2**63)
-    choice = choose(ordered, engine.cluster, picture, lenient, last_lsn=Lsn(0))
-    return able_to_agree(choice, engine.cluster, engine.policy)
+    final, estimated = is_final(found), engine.estimated_end
+    return foresee(ordered, engine.cluster, picture, engine.policy, final=final, estimated=estimated)
 
 
 def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", remaster: bool | None = None) -> Run:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from handyrep.config.settings import Settings
+from handyrep.decide.failover import Proof
 from handyrep.engine.state import State
 from handyrep.errors import PluginError
-from handyrep.model.answer import Outcome
+from handyrep.model.answer import Answer, Outcome
 from handyrep.model.result import Result, fail
 from handyrep.model.run import RunKind
 from handyrep.model.server import Server
@@ -62,10 +63,13 @@ class Hands:
         plugin = self._loaded(fence)
         return plugin is None or plugin.needs_silence
 
-    def routes_only(self, fence: str) -> bool:
-        """Whether this fence speaks of the clients that come through the proxies alone."""
+    def proof(self, fence: str, possible: Answer, told: str) -> Proof:
+        """What a fence said of its proof, with what such a proof is worth."""
         plugin = self._loaded(fence)
-        return plugin is not None and plugin.routes_only
+        if plugin is None:
+            return Proof(fence, possible, told, needs_silence=True)
+        final = not plugin.needs_host and not plugin.needs_silence
+        return Proof(fence, possible, told, plugin.routes_only, plugin.needs_silence, final)
 
     def _loaded(self, name: str) -> type[Plugin] | None:
         try:

@@ -192,8 +192,9 @@ class Observer:
 
     async def _written(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
         result = await self._hands.use(Kind.INSPECT, "write", server=server)
-        written = result.outcome is Outcome.SUCCESS
-        return {"writable": YES if written else UNKNOWN}, () if written else (f"write: {said(result)}",)
+        if result.outcome is Outcome.SUCCESS:
+            return {"writable": YES, "stalled": NO}, ()
+        return {"stalled": _answer(result.extra.get("stalled"))}, (f"write: {said(result)}",)
 
     async def _lag(self, server: Server) -> tuple[dict[str, Any], tuple[str, ...]]:
         result = await self._hands.use(Kind.REPLICATION_STATUS, server=server)

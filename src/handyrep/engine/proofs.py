@@ -48,11 +48,11 @@ async def _tested(engine: Engine, fence: str, master: str) -> Proof:
     result = await engine.hands.use(Kind.FENCE, "test", name=fence, servername=master)
     possible = YES if result.outcome is Outcome.SUCCESS else NO
     told = said(result) if possible is NO else "its proof can be had"
-    return Proof(fence, possible, told, engine.hands.routes_only(fence))
+    return engine.hands.proof(fence, possible, told)
 
 
 async def _without_its_host(engine: Engine, fence: str) -> Proof:
-    return Proof(fence, NO, "the master's host does not answer", engine.hands.routes_only(fence))
+    return engine.hands.proof(fence, NO, "the master's host does not answer")
 
 
 def possible_first(found: tuple[Proof, ...]) -> tuple[str, ...]:

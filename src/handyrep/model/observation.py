@@ -38,7 +38,7 @@ class Seen:
 
     `up`: it accepts connections. `alive`: a PostgreSQL answered in any way at all (too many clients, starting up, wrong
     password), which forbids to call it dead. `host_answers`: its host runs our commands. `running`: its service
-    status. `writable`: a write was made. `sees_master`: this server can still reach the master, or hears from it.
+    status. `writable`: a write was made. `stalled`: writes have hung for so long that its storage takes none any more. `sees_master`: this server can still reach the master, or hears from it.
     `stranger`: the system identifier of another cluster's PostgreSQL that answers in its place; then there are no facts of it.
     """
 
@@ -47,6 +47,7 @@ class Seen:
     host_answers: Answer = Answer.UNKNOWN
     running: Answer = Answer.UNKNOWN
     writable: Answer = Answer.UNKNOWN
+    stalled: Answer = Answer.UNKNOWN
     sees_master: Answer = Answer.UNKNOWN
     facts: PostgresFacts | None = None
     stranger: str = ""

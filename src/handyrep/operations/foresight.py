@@ -45,14 +45,15 @@ async def what_if(on: Running, event: str) -> Result:
 
 async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -> Situation:
     active = await engine.hands.may_act()
+    found = tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine))
     return Situation(
         cluster=engine.cluster,
         picture=picture,
         policy=engine.policy,
         is_active=YES if active.outcome is Outcome.SUCCESS else NO,
         passive=active.details,
-        proofs=tuple(_supposed(engine, hypothesis, proof) for proof in await proofs(engine)),
-        choice=await foreseen(engine, picture),
+        proofs=found,
+        choice=await foreseen(engine, picture, found),
         cooldown_left_s=cooldown_left_s(engine),
         maintenance_left_s=maintenance_left_s(engine),
     )
@@ -71,7 +72,7 @@ async def _consequences(
     engine: Engine, hypothesis: Hypothesis, situation: Situation, verdict: Verdict, now: Picture
 ) -> dict[str, object]:
     """What the failover would come to: the candidate with its data proof, the loss, and the steps."""
-    fence = next(proof.fence for proof in situation.proofs if proof.possible is YES)
+    fence = situation.usable_proofs[0].fence
     end = _readable_end(engine, hypothesis, fence, now)
     ordered, _ = await engine.hands.select()
     estimated = engine.estimated_end

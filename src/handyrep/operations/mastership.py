@@ -11,6 +11,7 @@ from handyrep.engine.observe import Trying
 from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer, Outcome
+from handyrep.model.observation import Seen
 from handyrep.model.result import Result, fail, success
 from handyrep.model.run import Ended, Run, RunKind, Step
 from handyrep.model.server import Role
@@ -36,8 +37,9 @@ async def manual_failover(
 ) -> Result:
     """Make another server the master: a switchover while the master lives, else a failover, which needs a proof as always."""
     async with on.engine.changing("a change of master"):
-        alive = await _looked(on, newmaster)
-        kind = RunKind.SWITCHOVER if alive else RunKind.FAILOVER
+        master = await _looked(on, newmaster)
+        able = master.up is Answer.YES and master.stalled is not Answer.YES
+        kind = RunKind.SWITCHOVER if able else RunKind.FAILOVER
         run = new_run(on.engine, kind, "asked for by a person", wanted=newmaster or "", remaster=remaster)
         run = dataclasses.replace(run, anyway=anyway)
         return await (_rehearsed(on, run) if dry_run else on.engine.conductor.begin(run))
@@ -78,7 +80,7 @@ async def confirmed_failover(
     if not reason.strip():
         raise RefusedError("the reason is empty: say why you are sure that the old master is off")
     async with on.engine.changing("a failover on a person's word"):
-        if await _looked(on, newmaster):
+        if (await _looked(on, newmaster)).up is Answer.YES:
             raise RefusedError(
                 f"{on.engine.cluster.masters[0].name} accepts connections, so it is not off",
                 remedy="To change the master while it lives: handyrep manual-failover",
@@ -93,17 +95,17 @@ def _is_this_cluster(on: Running, cluster: str) -> None:
         raise RefusedError(f"this cluster is named {on.engine.cluster.name}, not {cluster!r}: nothing was done")
 
 
-async def _looked(on: Running, newmaster: str | None) -> bool:
-    """Whether the master accepts connections, after everything that a change of master needs first. Raises RefusedError."""
+async def _looked(on: Running, newmaster: str | None) -> Seen:
+    """What is seen of the master, after everything that a change of master needs first. Raises RefusedError."""
     await only_if_active(on)
     free_of_runs(on)
     if newmaster is not None:
         _can_be_master(on, newmaster)
     picture = await on.engine.observer.suspect(on.engine.settings.failover.poll_interval, Trying.AGAIN)
     on.engine.take(picture)
-    _not_split(Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy))
-    master = on.engine.cluster.master
-    return master is not None and picture.of(master.name).up is Answer.YES
+    situation = Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy)
+    _not_split(situation)
+    return situation.master
 
 
 def _can_be_master(on: Running, name: str) -> None:

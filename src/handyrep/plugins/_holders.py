@@ -54,6 +54,27 @@ place=$(stat -L -c %d:%i -- "$data")
 [ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
 """
 """Makes $data and $place of $1, or ends the script."""
+STUCK = r"""
+asleep() {
+    for process in $(holders); do
+        state= switches=
+        while read -r key value rest; do
+            case $key in State:) state=$value;; voluntary_ctxt_switches:) switches=$value;; esac
+        done 2>/dev/null < "/proc/$process/status"
+        [ "$state" = D ] && echo "$process:$switches"
+    done
+}
+stuck() {
+    left=$(asleep)
+    for try in 1 2; do
+        [ -n "$left" ] || return 0
+        sleep 0.1
+        left=$(asleep | grep -Fx "$left")
+    done
+    for process in $left; do echo "${process%%:*}"; done
+}
+"""
+"""stuck: processes of $data that sleep in the kernel without once having woken meanwhile, as all do that write to a disk that hangs."""
 STOP = r"""
 postmaster() { sed -n 1p "$data/postmaster.pid" 2>/dev/null; }
 now() { read -r now rest < /proc/uptime; now=${now%.*}${now#*.}; }

@@ -20,10 +20,11 @@ from handyrep.plugins._wal_report import REDUCE, SHOWN_COMMITS, Report, padded, 
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 from handyrep.ports import Login, Ran, RunAs
 
-_WAY = """
+WAY = """
 select timeline, pg_read_file('pg_wal/' || timeline || '.history', 0, 1000000, true) as history
 from (select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) as timeline) as now
 """
+"""Of a master: its timeline, and how it came there."""
 _READ = r"""
 set -u
 export LC_ALL=C TZ=UTC
@@ -176,7 +177,7 @@ class Keeping:
 
     async def way_of(self, newmaster: str) -> tuple[Leg, ...]:
         """The timelines that led to a master."""
-        rows = await self._plugin.query(newmaster, _WAY, login=Login.SUPERUSER)
+        rows = await self._plugin.query(newmaster, WAY, login=Login.SUPERUSER)
         timeline = int(rows[0]["timeline"], 16)
         if timeline > 1 and not rows[0]["history"]:
             raise UnkeptError(f"the history of timeline {timeline} is not on {newmaster}")

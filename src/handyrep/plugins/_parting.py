@@ -42,6 +42,14 @@ def history(text: str, last: int) -> tuple[Leg, ...]:
     return (*legs, Leg(last))
 
 
+def left_at(way: Sequence[Leg], timeline: int, replayed: Lsn) -> Lsn | None:
+    """Where a server has left this way that replayed to that place of that timeline: it goes on elsewhere. None: it has not."""
+    ends = [leg.end for leg in way if leg.timeline == timeline]
+    if not ends:
+        return Lsn(0)
+    return ends[0] if ends[0] is not None and replayed > ends[0] else None
+
+
 def parting(own: Sequence[Leg], other: Sequence[Leg]) -> Parting | None:
     """Where `own` left the way of `other`; None: it is the same way, as far as `own` goes. Raises ValueError: they share nothing."""
     left: Lsn | None = None

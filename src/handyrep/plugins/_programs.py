@@ -1,5 +1,7 @@
 """Where PostgreSQL's programs and configuration are on a server. Knows Debian's layout and the one where all is in PGDATA."""
 
+import re
+
 from handyrep.model.server import Server
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 from handyrep.ports import Ran
@@ -30,6 +32,23 @@ async def find_program(plugin: handyrepplugin, server: Server, program: str, con
     argv = ("sh", "-c", _FIND, "find_program", program, server.bin_dir, server.pgdata)
     ran = await plugin.run_as_postgres(server.name, *argv)
     return ran.stdout.strip() if ran.exit_status == 0 else ""
+
+
+async def major_version(plugin: handyrepplugin, server: Server, wanted: int) -> int | None:
+    """Of the PostgreSQL that would be started on data of version `wanted`; None when that is not known. Raises NoAnswerError."""
+    program = await _of_version(plugin, server, wanted) or await find_program(plugin, server, "postgres")
+    ran = await plugin.run_as_postgres(server.name, program or "false", "--version")
+    said = re.fullmatch(r"postgres \(PostgreSQL\) (\d+)\D.*", ran.stdout.strip(), re.DOTALL)
+    return int(said[1]) if said else None
+
+
+async def _of_version(plugin: handyrepplugin, server: Server, wanted: int) -> str:
+    """Where several are installed side by side, data finds its own one; '' where bin_dir says it, or it is not there."""
+    for folder in () if server.bin_dir else (f"/usr/lib/postgresql/{wanted}/bin", f"/usr/pgsql-{wanted}/bin"):
+        found = await plugin.run_as_postgres(server.name, "test", "-x", f"{folder}/postgres")
+        if found.exit_status == 0:
+            return f"{folder}/postgres"
+    return ""
 
 
 def config_options(server: Server) -> tuple[str, ...]:

@@ -10,14 +10,17 @@ from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._keeping import Keeping, Own, UnkeptError, keeps
-from handyrep.plugins._programs import find_program, reason
+from handyrep.plugins._programs import find_program, major_version, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
 from handyrep.plugins._slots import following_by_slot
 from handyrep.plugins._wal_archive import CLONE_LABEL
 from handyrep.plugins.handyrepplugin import last_words, nothing_known
 from handyrep.ports import Login
 
-_TABLESPACES = "select count(*) as outside from pg_tablespace where spcname not in ('pg_default', 'pg_global')"
+_TABLESPACES = """
+select count(*) as outside, current_setting('server_version_num')::int / 10000 as major
+from pg_tablespace where spcname not in ('pg_default', 'pg_global')
+"""
 # The copy is made beside pgdata and takes its place in one rename, so pgdata is the old one or the new one, never half a one. What
 # stood there is moved aside before and deleted only once the new one streams, and after what only it has was kept; until then
 # handyrep.cloning marks the new one as a copy that may be thrown away. Looked at on the target, at that moment: nothing may run there, and what is moved must be a data
@@ -95,7 +98,7 @@ class clone_basebackup(keeps):
     Needs: SSH; flock; replication_user may log in from the server to the source; room for a second copy beside pgdata.
     Safe to repeat?: yes: a copy that was interrupted, or never streamed (handyrep.cloning lies in it), is thrown away and made again.
     When it cannot tell: UNCERTAIN. It refuses: the master, a running server, a folder that is no data directory, one of another
-    cluster, one that is not empty without reclone, tablespaces unless extra_parameters map them.
+    cluster, one that is not empty without reclone, a source of another major version, tablespaces unless extra_parameters map them.
     Options: basebackup_path, extra_parameters, quarantine_dir, quarantine_keep.
     """
 
@@ -130,6 +133,10 @@ class clone_basebackup(keeps):
         mapped = any("tablespace-mapping" in one or one.startswith("-T") for one in self.extra_parameters)
         if rows[0]["outside"] and not mapped:
             return f"{source.name} has tablespaces outside its data directory; map them with extra_parameters = --tablespace-mapping=OLD=NEW"
+        there = rows[0]["major"]
+        here = await major_version(self, server, there)
+        if here not in (None, there):
+            return f"{server.name} has PostgreSQL {here}, and {source.name} is of {there}, so a copy could not be started there (see bin_dir)"
         return ""
 
     async def _copied(self, server: Server, source: Server, *, reclone: bool) -> str:

@@ -8,7 +8,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._holders import DATA, HOLDERS, STOP
+from handyrep.plugins._holders import DATA, HOLDERS, STOP, STUCK
 from handyrep.plugins._programs import FINDING
 from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -65,7 +65,10 @@ exit 0
 _LOOK = (
     DATA
     + HOLDERS
+    + STUCK
     + r"""
+waiting=$(stuck)
+[ -z "$waiting" ] || { echo "fault=processes $(echo $waiting) wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
 [ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
 for try in 1 2 3 4 5; do
     [ -z "$(hidden)" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }

@@ -5,9 +5,12 @@ from collections.abc import Awaitable
 from psycopg import sql
 
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
+from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugins import _slots, _starving
+from handyrep.plugins._keeping import WAY
+from handyrep.plugins._parting import history, left_at
 from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login, Row
@@ -15,6 +18,13 @@ from handyrep.ports import Login, Row
 _STATE = """
 select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as identifier,
        current_setting('primary_slot_name') as slot
+"""
+# The control file may still tell an older timeline than the one that is replayed; the names of the files of WAL do not.
+_STANDS = """
+select coalesce(pg_last_wal_replay_lsn(), '0/0')::text as replayed,
+       greatest((select timeline_id from pg_control_checkpoint()),
+                (select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0)
+                 from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'))::int as timeline
 """
 _HINDERS = """
 select distinct lower(name) as name from pg_file_settings
@@ -41,7 +51,7 @@ class follow_conninfo(handyrepplugin):
     able to log in to the new master: a password goes into primary_conninfo, which only the owner of pgdata and superusers can read.
     SSH for halt(), resume() and replica_conf; halt() needs ALTER SYSTEM, so with allow_alter_system off it refuses.
     Safe to repeat?: yes.
-    When it cannot tell: UNCERTAIN. A server that is not in recovery, or of another cluster, is refused: a master is never turned round by this. halt() gives
+    When it cannot tell: UNCERTAIN. A server that is not in recovery, or of another cluster, is refused, and so is one that has parted from the new master: a master is never turned round by this. halt() gives
     up on a replica that goes on receiving: while its replay is paused, delayed or far behind, PostgreSQL does not stop a receiver.
     Options: none.
     """
@@ -50,8 +60,6 @@ class follow_conninfo(handyrepplugin):
 
     async def run(self, servername: str, newmaster: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS when it was told to."""
-        if servername == newmaster:
-            return self.fail(f"{servername} cannot follow itself")
         try:
             settings = {
                 "recovery_target_timeline": "latest",
@@ -60,7 +68,7 @@ class follow_conninfo(handyrepplugin):
             state = (await self.query(servername, _STATE))[0]
         except (DatabaseError, NoAnswerError, RefusedError) as error:
             return self.fail(f"nothing was sent: {error.what}")
-        hindered = self._not_ours(servername, state)
+        hindered = self._not_ours(servername, newmaster, state) or await self._parted(servername, newmaster)
         if hindered:
             return self.fail(hindered)
         slot, warnings = await self._slot(servername, newmaster, state["slot"] or "")
@@ -76,13 +84,33 @@ class follow_conninfo(handyrepplugin):
         why = await _slots.unusable(self, newmaster, slot, servername) if slot else ""
         return ("", [f"{servername} receives without its slot {slot} now: {why}"]) if why else (slot, [])
 
-    def _not_ours(self, servername: str, state: Row) -> str:
-        """Why this is no replica of ours; '' when it is one."""
+    def _not_ours(self, servername: str, newmaster: str, state: Row) -> str:
+        """Why this is no replica of ours that could follow; '' when it is one."""
+        if servername == newmaster:
+            return f"{servername} cannot follow itself"
         if not state["in_recovery"]:
             return f"{servername} is not in recovery: it is a master and is left alone"
         if state["identifier"] != (self.cluster.system_identifier or state["identifier"]):
             return f"in the place of {servername} answers a PostgreSQL of another cluster: it is left alone"
         return ""
+
+    async def _parted(self, servername: str, newmaster: str) -> str:
+        """Why it never can follow, and what a person can do; '' where nothing is known of that."""
+        limit_s = self.settings.failover.call_timeout
+        try:
+            stands = (await self.query(servername, _STANDS, timeout_s=limit_s))[0]
+            row = (await self.query(newmaster, WAY, login=Login.SUPERUSER, timeout_s=limit_s))[0]
+            way = history(row["history"] or "", int(row["timeline"], 16))
+            left = left_at(way, stands["timeline"], Lsn.parse(stands["replayed"]))
+        except (DatabaseError, NoAnswerError, LookupError, TypeError, ValueError):
+            return ""
+        if left is None:
+            return ""
+        return (
+            f"{servername} has parted from {newmaster}: it replayed WAL of timeline {stands['timeline']} to {stands['replayed']}, and {newmaster} "
+            f"left that timeline at {left}, so nothing was sent. It may have commits that {newmaster} lacks. "
+            f"To bring it back and keep those aside: handyrep shutdown {servername}, then handyrep remaster {servername}"
+        )
 
     async def halt(self, servername: str) -> Result:
         """SUCCESS with `lsn` and `timeline` once it receives from nobody and will not again."""

@@ -46,8 +46,9 @@ select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0) as timeline f
 """
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
 # It finds room in a WAL file that is there already, though: the snapshot is a small file of this transaction's in the data directory.
-_WRITE = """
-with local as (select set_config('synchronous_commit', 'local', true) as how), file as (select pg_export_snapshot() as written)
+_OUR_WRITE = "a test write of HandyRep"
+_WRITE = f"""
+/* {_OUR_WRITE} */ with local as (select set_config('synchronous_commit', 'local', true) as how), file as (select pg_export_snapshot() as written)
 select pg_logical_emit_message(true, 'handyrep', how)::text as at from local, file where written <> ''
 """
 
@@ -67,6 +68,16 @@ select (select json_agg(json_build_object('pid', pid, 'user', usename, 'age_s', 
        (select array_agg(gid) from pg_prepared_xacts) as prepared,
        case when current_setting('archive_mode') = 'off' then 0
             else (select count(*) from pg_ls_archive_statusdir() where name like '%%.ready') end as unarchived
+"""
+_HANGING = f"""
+select count(*) as hanging, pg_current_wal_flush_lsn()::text as at from pg_stat_activity
+where pid <> pg_backend_pid() and usename = current_user and state = 'active' and query like '%{_OUR_WRITE}%'
+"""
+_MOST_HANGING = 5
+"""So many of our own writes may hang there before no further one is tried: each holds a connection until the disk works again."""
+_COLLATIONS = """
+select count(*) as number, min(collname) as one from pg_collation
+where collversion <> pg_collation_actual_version(oid)
 """
 _NO_RESPONSE = 2
 """What pg_isready ends with when nothing answers."""
@@ -119,13 +130,18 @@ class inspect_postgres(handyrepplugin):
             return 0
 
     async def write(self, servername: str) -> Result:
-        """SUCCESS when a write was committed."""
+        """SUCCESS when a write was committed; FAIL with stalled = True when none has been for so long that the storage must hang."""
         try:
-            row = (await self.query(servername, _WRITE))[0]
+            before = (await self.query(servername, _HANGING))[0]
+            if int(before["hanging"]) >= _MOST_HANGING:
+                return self._hangs(servername, str(before["at"]))
+            row = (await self.query(servername, _WRITE, timeout_s=self.settings.failover.call_timeout * 2))[0]
         except DatabaseError as error:
+            self.memory.pop(servername, None)
             return self.fail(f"a write was refused: {error.what}", alive=True)
         except NoAnswerError as error:
-            return self.fail(nothing_known(error))
+            return await self._unanswered(servername, nothing_known(error))
+        self.memory.pop(servername, None)
         return self.success(f"wrote at {row['at']}")
 
     async def hindrances(self, servername: str) -> Result:
@@ -148,6 +164,25 @@ class inspect_postgres(handyrepplugin):
                 f"{row['unarchived']} files of WAL wait to be archived, and would go on waiting on a stopped server"
             )
         return self.success("", hindrances=told)
+
+    async def _unanswered(self, servername: str, why: str) -> Result:
+        """A write that did not end hangs only where the same server goes on answering, and has one of ours at work."""
+        try:
+            now = (await self.query(servername, _HANGING))[0]
+        except (DatabaseError, NoAnswerError):
+            return self.fail(why)
+        return self._hangs(servername, str(now["at"])) if now["hanging"] else self.fail(why)
+
+    def _hangs(self, servername: str, position: str) -> Result:
+        """Only when none of its WAL reached the disk meanwhile, whoever wrote it. What is slow gets on."""
+        now_s = self.call.world.clock.monotonic()
+        known, since_s = self.memory.get(servername, ("", now_s))
+        if known != position:
+            since_s = now_s
+        self.memory[servername] = (position, since_s)
+        lasted_s = now_s - since_s
+        said = f"a test write hangs, and nothing has been written to its WAL after {position} for {lasted_s:.0f} s: look at the host's disk (dmesg)"
+        return self.fail(said, alive=True, stalled=lasted_s >= self.settings.failover.timings.stalled_after_s)
 
     async def host(self, servername: str) -> Result:
         """SUCCESS when the host runs commands for us."""
@@ -178,13 +213,28 @@ class inspect_postgres(handyrepplugin):
         return self.fail(f"pg_isready could not be used: {last_words(ran)}")
 
     async def test(self) -> Result:
-        """Log in to every server and run the test command on its host."""
+        """Log in to every server and run the test command on its host. Warns of data that is sorted by other rules than its host's."""
+        warnings: list[str] = []
         for server in self.cluster.servers:
             if server.enabled and server.is_postgres:
                 for result in (await self.run(server.name), await self.host(server.name)):
                     if result.as_rd()["result"] != "SUCCESS":
                         return self.fail(f"{server.name}: {result.details}")
-        return self.success("every server lets us in, and every host runs commands")
+                warnings += await self._sorted_otherwise(server.name)
+        return self.success("every server lets us in, and every host runs commands", warnings=warnings)
+
+    async def _sorted_otherwise(self, servername: str) -> list[str]:
+        """The warning of one server, where its host has other versions of collations than those that its indexes were made with."""
+        try:
+            row = (await self.query(servername, _COLLATIONS))[0]
+        except (DatabaseError, NoAnswerError) as error:
+            return [f"{servername}: whether its host sorts as its indexes are sorted is not known: {error}"]
+        if not row["number"]:
+            return []
+        told = f"{row['number']} collations (as {row['one']}) have other versions on the host of {servername} than the data was made with"
+        return [
+            f"{told}: indexes on text may be wrong there. Use the same system on all hosts, or REINDEX once it is the master"
+        ]
 
 
 def _facts(row: Row) -> dict[str, object]:

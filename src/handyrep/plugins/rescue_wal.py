@@ -88,6 +88,7 @@ class rescue_wal(handyrepplugin):
     Needs: SSH to both hosts; pg_controldata on the old master's, pg_waldump on the candidate's; gzip, base64, sha256sum; a login with
     pg_monitor, or superuser. PostgreSQL must have stopped on the old master, and the candidate must receive from nobody.
     Safe to repeat?: yes: a candidate that has it all is left alone, and what an earlier call left in the folder is thrown away.
+    Ends also when it does not get on: one piece that takes start_timeout, or a replay that stands still for as long.
     When it cannot tell: FAIL as long as no segment was put in its place: the candidate is as it was. After that UNCERTAIN; what it has then
     is the old master's own history in any case. It refuses where replay is paused or delayed, since nobody would see it arrive. If
     HandyRep itself ends while it copies, the folder stays, and may be deleted.
@@ -98,7 +99,7 @@ class rescue_wal(handyrepplugin):
     max_rescue_mb = option(
         integer(1, 10**5),
         1024,
-        "MB of WAL that are carried at most; more is refused. It must be done within start_timeout as well",
+        "MB of WAL that are carried at most; more is refused. HandyRep gives it start_timeout and a second for each MB",
     )
     spare_mb = option(integer(0, 10**9), 64, "MB of disk space that must stay free beside the candidate's pg_wal")
 
@@ -204,7 +205,7 @@ class rescue_wal(handyrepplugin):
     async def _done(self, name: str, script: str, *words: str, stdin: bytes = b"") -> str:
         """What a script says that has done its work. Raises RefusedError when it has not."""
         argv = ("sh", "-c", script, "rescue", self.server(name).pgdata, *words)
-        ran = await self.run_as_postgres(name, *argv, stdin=stdin)
+        ran = await self.run_as_postgres(name, *argv, stdin=stdin, timeout_s=self.settings.failover.start_timeout)
         if ran.exit_status != 0 or ran.cut:
             raise RefusedError(f"{name}: {last_words(ran)}")
         return ran.stdout
@@ -230,8 +231,9 @@ class rescue_wal(handyrepplugin):
         return self.uncertain(f"{what}, and has replayed it to {replayed} only instead of {gap.upto}")
 
     async def _replayed(self, candidate: str, wanted: Lsn, end: float) -> Lsn:
-        """How far it has come when it is far enough, or at `end`. Raises RefusedError when it is no replica any more."""
-        clock, waken = self.call.world.clock, 0.0
+        """How far it has come when it is far enough, at `end`, or when it does not get on. Raises RefusedError when it is no replica any more."""
+        clock, waken, newest = self.call.world.clock, 0.0, Lsn(0)
+        patient_until = clock.monotonic() + self.settings.failover.start_timeout
         while True:
             if clock.monotonic() >= waken:
                 waken = clock.monotonic() + _WAKE_EVERY_S
@@ -240,7 +242,9 @@ class rescue_wal(handyrepplugin):
             if row["in_recovery"] is not True:
                 raise RefusedError(f"{candidate} is not in recovery any more")
             lsn = Lsn.parse(row["lsn"])
-            if lsn >= wanted or clock.monotonic() >= end:
+            if lsn > newest:
+                newest, patient_until = lsn, clock.monotonic() + self.settings.failover.start_timeout
+            if lsn >= wanted or clock.monotonic() >= min(end, patient_until):
                 return lsn
             await clock.sleep(_LOOK_EVERY_S)
 

@@ -18,6 +18,7 @@ _ANSWERS = {
     "host_answers": "host",
     "running": "runs",
     "writable": "writes",
+    "stalled": "hangs",
     "sees_master": "sees master",
 }
 _NUMBERS = ("id", "times", "after", "took", "timeline", "position")

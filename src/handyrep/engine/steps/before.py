@@ -11,6 +11,7 @@ from handyrep.decide.agreement import list_of_next_master
 from handyrep.decide.assess import assess
 from handyrep.decide.candidates import choose
 from handyrep.decide.estimate import estimated_end
+from handyrep.decide.foresight import foresee
 from handyrep.engine.hands import said
 from handyrep.engine.slots import would_lack
 from handyrep.engine.steps.scene import Scene
@@ -24,6 +25,8 @@ from handyrep.plugin_api.contract import Kind
 
 _NOTHING_BETWEEN_S = 0.25
 """No longer than it takes to judge a look, and to write down what follows from it."""
+_SLOWEST_RESCUE_BYTES_PER_S = 1 << 20
+"""How long a rescue may take grows with what it carries; the plugin ends one that does not get on."""
 _CALLS_OF_A_HOLD = 3
 """So many times call_timeout may holding clients back take: a failover does not wait for a proxy that is away."""
 
@@ -39,15 +42,17 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
         picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
+    stalled = seen.up is Answer.YES and seen.stalled is Answer.YES
     dead_at_home = seen.host_answers is Answer.YES and seen.sees_master is Answer.NO
     others = [name for name, one in picture.seen.items() if name != run.old_master and one.sees_master is Answer.YES]
-    if seen.up is Answer.YES or (seen.alive is Answer.YES and not dead_at_home):
+    if not stalled and (seen.up is Answer.YES or (seen.alive is Answer.YES and not dead_at_home)):
         return fail(f"{run.old_master} answers again")
-    if others and not dead_at_home:
+    if others and not dead_at_home and not stalled:
         return fail(f"{' and '.join(others)} can still see {run.old_master}")
     signs = [f"{name} can still see it" for name in others]
     signs += ["PostgreSQL answers there"] if seen.alive is Answer.YES else []
-    return success(f"{run.old_master} is still gone", signs=signs)
+    how = "still ends no commit" if stalled else "is still gone"
+    return success(f"{run.old_master} {how}", signs=signs)
 
 
 async def hold(on: Scene, _: Run, __: str) -> Result:
@@ -67,10 +72,26 @@ async def fence(on: Scene, run: Run, name: str) -> Result:
         return fail(
             f"{name} proves nothing of a master that gives a sign of life ({why}): nothing was done", untouched=True
         )
+    if on.hands.proof(name, Answer.UNKNOWN, "").final and run.kind is RunKind.FAILOVER:
+        why = await _in_vain(on, run)
+        if why:
+            return fail(f"{name} cannot be taken back, and would be in vain: {why}. Nothing was done", untouched=True)
     result = await on.hands.use(Kind.FENCE, name=name, servername=run.old_master)
     if result.outcome is Outcome.SUCCESS and not result.extra.get("proof"):
         return fail(f"{name} said SUCCESS without telling its proof, which proves nothing")
     return result
+
+
+async def _in_vain(on: Scene, run: Run) -> str:
+    """Why nobody could take over once nobody can read the old master's disk any more, as far as that is known now; '' when one could."""
+    ordered, _ = await on.hands.select()
+    picture = await on.observer.verify(*run.replicas)
+    policy = dataclasses.replace(on.policy, loss_accepted=run.loss_accepted)
+    estimated = estimated_end(on.cluster.last_seen, on.clock.monotonic())
+    choice = foresee(ordered, on.cluster, picture, policy, final=True, estimated=estimated)
+    return (
+        "" if choice.candidate else "; ".join(f"{e.name}: {e.reason}" for e in choice.excluded) or "there is no replica"
+    )
 
 
 async def freeze(on: Scene, run: Run, _: str) -> Result:
@@ -126,9 +147,13 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
     if (await choice_of(on, run, picture, end)).lost_bytes == 0:
         return success("no replica needs it")
     best = (await choice_of(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
-    if best is None:
+    facts = picture.of(best or "").facts
+    if best is None or facts is None:
         return success("there is no replica to give it to")
-    return await on.hands.use(Kind.RESCUE, servername=run.old_master, candidate=best, upto=str(end))
+    patience_s = on.settings.failover.start_timeout + (end - facts.received_lsn) / _SLOWEST_RESCUE_BYTES_PER_S
+    return await on.hands.use(
+        Kind.RESCUE, patience_s=patience_s, servername=run.old_master, candidate=best, upto=str(end)
+    )
 
 
 async def select(on: Scene, run: Run, _: str) -> Result:
