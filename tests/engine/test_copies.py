@@ -63,6 +63,24 @@ async def test_another_handyrep_knows_of_a_failover_that_it_did_not_make() -> No
     assert pair.second.events.of("copies") == ["goes on from run 1, which another HandyRep wrote down"]
 
 
+async def test_what_another_one_did_is_read_though_this_one_knew_all_once_and_was_never_refused() -> None:
+    """Between two questions the right to act may go to another one and come back. It began a run of the same number."""
+    pair = Pair()
+    pair.second.restarted()
+    pair.active = pair.second
+    await pair.second.look()
+    pair.active = pair.first
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    await pair.first.look()
+    assert pair.first.master == "r1"
+    pair.second.clock.now_s += 60.0
+    pair.active = pair.second
+    await pair.second.look()
+    assert (pair.second.master, pair.second.engine.cluster.epoch) == ("r1", 1)
+    assert pair.second.plugins.count("promotion") == 0
+
+
 @pytest.mark.parametrize("at", ["fence.run", "promotion.run", "connection_failover.run", "follow.run"])
 async def test_a_run_that_another_one_left_open_is_led_to_its_end(at: str) -> None:
     pair = Pair(connection_failover_method="multi_pgbouncer")
@@ -170,3 +188,101 @@ async def test_without_the_directive_nothing_is_copied_or_read() -> None:
     world.boxes["m1"].up = False
     await world.look()
     assert world.plugins.count("journal") == 0
+
+
+class Stopped:
+    """A call in which HandyRep is stopped in its tracks (SIGSTOP) for so long that the other one may act when it wakes."""
+
+    def __init__(self, pair: Pair, then: Result) -> None:
+        self.pair = pair
+        self.then = then
+
+    def __call__(self, _: Any) -> Result:
+        self.pair.first.clock.now_s += 60.0
+        self.pair.active = self.pair.second
+        return self.then
+
+
+@pytest.mark.parametrize(
+    "outcome", [success(proof="it is off", ended=True), fail("nobody knows")], ids=["proven", "not"]
+)
+async def test_e3_one_that_slept_neither_goes_on_nor_back_when_the_other_one_may_act(outcome: Result) -> None:
+    """It promoted a second replica, or put the old master back, in a run that the other one had led to its end."""
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    pair.first.plugins.instead["fence.run"] = Stopped(pair, outcome)
+    result = await pair.first.look()
+    assert "the other one is" in result.details
+    acts = ("promotion.run", "fence.release", "restart.run", "follow.halt", "journal.run")
+    at = pair.first.plugins.calls.index("fence.run m1")
+    assert not [call for call in pair.first.plugins.calls[at:] if call.startswith(acts)]
+    assert pair.first.engine.journal.open_run() is not None
+    await pair.second.look(3)
+    assert pair.second.master == "r1"
+
+
+async def test_e3_one_that_slept_does_not_go_on_where_the_other_one_went_on_although_it_may_act_again() -> None:
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+
+    def slept(_: Any) -> Result:
+        ended = {
+            "what": "close",
+            "epoch": 1,
+            "at": "2026-01-01T00:00:00+00:00",
+            "how": "abandoned",
+            "text": "by the other one",
+        }
+        copy = json.loads(pair.hosts["r1"])
+        pair.hosts["r1"] = json.dumps({**copy, "records": [*pair.first.engine.journal.last_records(), ended]})
+        pair.first.clock.now_s += 60.0
+        return success(proof="it is off", ended=True)
+
+    pair.first.plugins.instead["fence.run"] = slept
+    result = await pair.first.look()
+    assert "two HandyReps began run 1, and their journals differ" in result.details
+    assert pair.first.plugins.count("promotion.run") == 0
+
+
+async def test_e3_one_that_slept_while_it_wrote_its_copies_does_not_promote() -> None:
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    written = 0
+
+    def slept(given: Any) -> Result:
+        nonlocal written
+        written += 1
+        return Stopped(pair, success())(given) if written == 2 else success()
+
+    pair.first.plugins.instead["journal.run"] = slept
+    await pair.first.look()
+    assert written == 2
+    assert pair.first.plugins.count("promotion.run") == 0
+
+
+async def test_e3_one_that_slept_after_the_promote_does_not_replace_the_other_ones_copies() -> None:
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    real = pair.first.plugins._promotion_run
+
+    def slept(given: Any) -> Result:
+        pair.hosts = {"r1": "the other one's"}
+        return Stopped(pair, real(given))(given)
+
+    pair.first.plugins.instead["promotion.run"] = slept
+    await pair.first.look()
+    assert pair.hosts == {"r1": "the other one's"}
+
+
+async def test_a_yes_of_a_moment_ago_is_not_asked_for_again() -> None:
+    pair = Pair()
+    await pair.first.look()
+    pair.first.boxes["m1"].up = False
+    before = pair.first.plugins.count("master_check.run")
+    await pair.first.look()
+    assert pair.first.master == "r1"
+    assert pair.first.plugins.count("master_check.run") == before + 1

@@ -4,10 +4,12 @@ Intent is written before each step and its end after it; what comes next is deci
 """
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 
 from handyrep.decide import progress, stages
 from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
+from handyrep.engine.hands import said
 from handyrep.engine.journal import Journal
 from handyrep.engine.slots import sentences
 from handyrep.engine.state import State
@@ -25,10 +27,18 @@ _SPREAD_BEFORE = frozenset({stages.PROMOTE.id, stages.REPOINT.id})
 
 
 class Conductor:
-    """Takes one run at a time."""
+    """Takes one run at a time. `still_may_act`: whether no other HandyRep goes on in this one's place, which may have slept."""
 
-    def __init__(
-        self, executor: Executor, journal: Journal, copies: Copies, state: State, events: EventSink, clock: Clock
+    def __init__(  # noqa: PLR0913 - each is a separate part of the engine
+        self,
+        executor: Executor,
+        journal: Journal,
+        copies: Copies,
+        state: State,
+        events: EventSink,
+        clock: Clock,
+        *,
+        still_may_act: Callable[[], Awaitable[Result]],
     ) -> None:
         self._executor = executor
         self._journal = journal
@@ -36,6 +46,7 @@ class Conductor:
         self._state = state
         self._events = events
         self._clock = clock
+        self._still_may_act = still_may_act
 
     async def begin(self, run: Run) -> Result:
         """Open the run in the journal and lead it.
@@ -47,13 +58,20 @@ class Conductor:
             raise RefusedError(f"{standing.kind.value} {standing.epoch} stands open")
         self._journal.open(run)
         self._events.record("begin", f"{run.kind.value} {run.epoch} begins: {run.reason}", {"epoch": run.epoch})
-        await self._copies.spread()
+        await self._spread()
         return await self.lead(run)
 
     async def lead(self, run: Run) -> Result:
-        """Go on until it is finished, abandoned, waits, or asks. SUCCESS only when the new master is in charge."""
+        """Go on until it is finished, abandoned, waits, or asks. SUCCESS only when the new master is in charge.
+
+        Once another HandyRep may act, this one neither promotes nor takes anything back; after a promote there is only forward.
+        """
         for _ in range(MAX_STEPS):
             move = progress.next_move(run)
+            if not run.promote_was_sent:
+                active = await self._still_may_act()
+                if active.outcome is not Outcome.SUCCESS:
+                    return uncertain(f"{run.kind.value} {run.epoch} stands open: {said(active)}", epoch=run.epoch)
             match move:
                 case progress.Do(step):
                     run = await self._step(run, step)
@@ -72,10 +90,10 @@ class Conductor:
     async def _step(self, run: Run, step: Step) -> Run:
         self._journal.intend(run, step)
         if step.stage in _SPREAD_BEFORE:
-            await self._copies.spread()
+            await self._spread()
         began = self._clock.monotonic()
         try:
-            result = await self._executor.execute(run, step)
+            result = await self._executed(run, step)
         except HandyRepError as error:
             result = uncertain(str(error))
         took_s = self._clock.monotonic() - began
@@ -88,6 +106,19 @@ class Conductor:
             "step", text, {"epoch": run.epoch, "stage": step.stage, "subject": step.subject, "took_s": took_s}
         )
         return run
+
+    async def _executed(self, run: Run, step: Step) -> Result:
+        """The promote is not even sent when another HandyRep may act since its intention was written."""
+        if step.stage == stages.PROMOTE.id:
+            active = await self._still_may_act()
+            if active.outcome is not Outcome.SUCCESS:
+                return fail(f"it was not sent: {said(active)}")
+        return await self._executor.execute(run, step)
+
+    async def _spread(self) -> None:
+        """Never in the place of what another HandyRep has written meanwhile."""
+        if (await self._still_may_act()).outcome is Outcome.SUCCESS:
+            await self._copies.spread()
 
     async def _finished(self, run: Run, left: tuple[str, ...]) -> Result:
         text = f"{run.new_master} is the master after the {run.kind.value} from {run.old_master}"
@@ -112,7 +143,7 @@ class Conductor:
 
     async def _close(self, run: Run, how: str, text: str) -> None:
         self._journal.close(run, how, text)
-        await self._copies.spread()
+        await self._spread()
         self._events.record(how, text, {"epoch": run.epoch})
 
 

@@ -5,6 +5,7 @@ Owns no logic of its own beyond what every operation needs: looking and taking t
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -28,10 +29,14 @@ from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture
-from handyrep.model.result import Result, fail
+from handyrep.model.result import Result, fail, success
 from handyrep.model.verdict import Verdict
 from handyrep.plugin_api.caller import Caller
+from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Clock, EventSink, RecordLog
+
+_POLLS_OF_A_YES = 2
+"""Whoever may act is left that right for at least three polls after it has asked for it."""
 
 
 class Engine:
@@ -59,7 +64,10 @@ class Engine:
         )
         self.executor = Executor(scene)
         self.copies = Copies(self.hands, self.journal, state, events, settings.failover.call_timeout)
-        self.conductor = Conductor(self.executor, self.journal, self.copies, state, events, clock)
+        self._allowed_at = -math.inf
+        self.conductor = Conductor(
+            self.executor, self.journal, self.copies, state, events, clock, still_may_act=self.still_may_act
+        )
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
         self._changing = asyncio.Lock()
@@ -71,7 +79,13 @@ class Engine:
         return self.state.cluster
 
     async def may_act(self) -> Result:
-        """SUCCESS when this HandyRep is the one that may act, and knows what another one did before."""
+        """SUCCESS when this HandyRep is the one that may act, and knows what another one did before.
+
+        Since a yes of long ago another one may have had the right and lost it again.
+        """
+        asked_at = self.clock.monotonic()
+        if asked_at - self._allowed_at > self.settings.failover.poll_interval * _POLLS_OF_A_YES:
+            self.copies.forget()
         active = await self.hands.may_act()
         if active.outcome is not Outcome.SUCCESS:
             self.copies.forget()
@@ -80,6 +94,19 @@ class Engine:
             await self.copies.catch_up()
         except HandyRepError as error:
             return fail(str(error))
+        self._allowed_at = asked_at
+        return active
+
+    async def still_may_act(self) -> Result:
+        """As may_act, in the midst of a run that another HandyRep may go on with. A yes counts for call_timeout from when it was asked for."""
+        is_fresh = self.clock.monotonic() - self._allowed_at <= self.settings.failover.call_timeout
+        if is_fresh or not self.hands.configured(Kind.JOURNAL):
+            return success()
+        known = self.journal.last_records()
+        self.copies.forget()
+        active = await self.may_act()
+        if active.outcome is Outcome.SUCCESS and self.journal.last_records() != known:
+            return fail("another HandyRep went on with it meanwhile")
         return active
 
     @asynccontextmanager
