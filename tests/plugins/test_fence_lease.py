@@ -613,7 +613,29 @@ async def test_leaving_forgets_before_it_takes_away(stage: Stage) -> None:
         assert (await fence(called, "test")).outcome is FAIL
         stage.host.silent = False
         assert (await fence(called, "leave")).outcome is SUCCESS
-    assert stage.host.sent[3:] == ["leave", "leave"]
+    assert stage.host.sent[3:] == ["clock", "clock", "leave"]
+
+
+async def test_an_order_to_leave_ends_with_its_call(stage: Stage) -> None:
+    """Carried out later it would take away what was put in place since, while HandyRep counts on that. Found by tests/simulation."""
+    async with stage.again() as called:
+        await fence(called, "keep")
+        await fence(called, "leave")
+    kind, boot, latest = stage.host.orders[-1]
+    assert (kind, boot) == ("leave", stage.host.boot)
+    assert int(stage.host.now) < int(latest) <= int(stage.host.now) + 6000
+
+
+def test_an_order_to_leave_that_arrives_late_or_after_a_reboot_takes_nothing_away(tmp_path: Path) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "guard").touch()
+    far = str(10**12)
+    for given in ((boot, "1"), ("another", far), ("", far)):
+        argv = ("sh", "-c", LEAVE, "leave", str(tmp_path), str(room), "no-such-guard", *given)
+        ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (ran.returncode, (room / "guard").exists()) == (11, True), ran
 
 
 async def test_a_record_that_cannot_be_read_proves_nothing(stage: Stage) -> None:

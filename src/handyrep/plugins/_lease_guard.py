@@ -156,6 +156,8 @@ echo armed=yes
 LEAVE = (
     _PLACES
     + r"""
+clock >/dev/null
+[ "$4" = "$boot" ] && [ "$5" -gt "$now" ] || { echo "the order came too late, or to a host that was started anew"; exit 11; }
 systemctl -q stop "$guard.service" 2>/dev/null
 systemctl -q reset-failed "$guard.service" 2>/dev/null
 reload=
@@ -169,4 +171,4 @@ rmdir "${room%/*}" 2>/dev/null
 [ ! -e "$room" ] && [ -z "$(doors)" ] && ! systemctl -q is-active "$guard.service"
 """
 )
-"""`… PGDATA ROOM GUARD`: takes all away, with 0 when nothing is left."""
+"""`… PGDATA ROOM GUARD BOOT LATEST`: takes all away, with 0 when nothing is left. One that arrives after LATEST might take away what was put there since."""

@@ -152,9 +152,16 @@ class fence_lease(handyrepplugin):
         known.rested_on, known.clock, known.renewed_at_s = False, None, None
         await remember(self, servername, None)
         try:
-            ran = await self.run_as_root(servername, "sh", "-c", LEAVE, "leave", *self._place(servername))
+            await self._order(servername, known, RENEW, "", "", "")
+            clock = self._known(servername).clock
+            if clock is None:
+                return self.fail("the clock of its host cannot be read")
+            latest = clock.end_of(self.call.left_s(), self.call.world.clock.monotonic())
+            arguments = (*self._place(servername), clock.boot, str(latest))
+            ran = await self.run_as_root(servername, "sh", "-c", LEAVE, "leave", *arguments)
         except NoAnswerError as error:
             return self.uncertain(nothing_known(error))
+        known.clock = None
         return self.success("nothing is left") if ran.exit_status == 0 else self.fail(last_words(ran))
 
     def _known(self, servername: str) -> _Known:
