@@ -6,9 +6,12 @@ A row is a number that is given once, so the row at the end of a WAL tells the w
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 from handyrep.decide.quorum import parse_sync_list
+from handyrep.plugins._lease_guard import CHECK_S, STOP_S
 
 ROW_BYTES = 1024 * 1024
 FIRST_BYTE = 16 * ROW_BYTES
@@ -25,15 +28,34 @@ class Runs(enum.Enum):
 
 
 @dataclasses.dataclass(slots=True)
+class Guard:
+    """What fence_lease put on a host. `until`: when the lease ends, in hundredths of a second of that host's clock.
+
+    `heard_s`: when anything was heard from one of `peers` last. `ends_at_s`: when the stop that the guard has begun is done.
+    """
+
+    mark: str
+    silence_s: float
+    peers: tuple[str, ...]
+    heard_s: float
+    until: int = 0
+    runs: bool = True
+    is_open: bool = False
+    ends_at_s: float | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class Box:
     """One imaginary server. `orphan`: rows that a backend still writes though its postmaster is dead. `waiting`: rows that
-    were not acknowledged yet, each with how long the WAL must be at a replica that has it.
+    were not acknowledged yet, each with how long the WAL must be at a replica that has it. `cut`: the HandyReps that do not reach it.
+    `deaf`: its settings name nobody to receive from, `halted`: those in force do not; `kept`: what fence_starve keeps of them.
+    `door`: PostgreSQL starts only with a lease. `rate`: of its clock.
     """
 
     name: str
     host: bool = True
     ssh: bool = True
-    cut: bool = False
+    cut: set[str] = dataclasses.field(default_factory=set)
     broken: bool = False
     runs: Runs = Runs.RUNNING
     in_recovery: bool = True
@@ -49,7 +71,15 @@ class Box:
     named: tuple[str, ...] = ()
     paused: bool = False
     halted: bool = False
+    deaf: bool = False
+    kept: str | None = None
     heard_s: float = 0.0
+    guard: Guard | None = None
+    door: bool = False
+    systemd: bool = True
+    boot: int = 1
+    copy: str = ""
+    rate: float = 1.0
 
     @property
     def lsn(self) -> str:
@@ -66,6 +96,24 @@ class Box:
     def sync(self) -> str:
         """Its synchronous_standby_names."""
         return f"ANY {self.needed} ({', '.join(self.named)})" if self.named else ""
+
+    def cut_from(self, handyrep: str) -> bool:
+        """Whether this HandyRep does not reach it."""
+        return handyrep in self.cut
+
+    def halt(self) -> None:
+        """It receives from nobody, and will not after a restart."""
+        self.halted = self.deaf = True
+
+    def follow(self, name: str) -> None:
+        """It receives from this server."""
+        self.follows, self.halted, self.deaf, self.kept = name, False, False, None
+
+    def lose_power(self) -> None:
+        """All that is in memory is gone, and what lies in /run."""
+        self.stop()
+        self.host, self.guard = False, None
+        self.boot += 1
 
     def stop(self) -> None:
         """No process is left, and what was not acknowledged never will be."""
@@ -134,6 +182,14 @@ class Saved:
 Event = Acknowledged | Promoted | Started | Ordered | Agreed | Begun | Saved
 
 
+class Agreement(Protocol):
+    """Between several HandyReps, about which of them may act."""
+
+    def may(self, name: str) -> bool:
+        """Whether this one may."""
+        ...
+
+
 class World:
     """The cluster, its clients and its time."""
 
@@ -143,6 +199,9 @@ class World:
         self.wall_s = 0.0
         self.boxes = {name: Box(name, follows=names[0]) for name in names}
         self.master_at_first = names[0]
+        self.handyreps: tuple[str, ...] = ("HandyRep",)
+        self.agreement: Agreement | None = None
+        self.begun: set[tuple[object, ...]] = set()
         first = self.boxes[names[0]]
         first.in_recovery, first.signal, first.follows = False, False, ""
         self.routes = [names[0], names[0]]
@@ -150,6 +209,7 @@ class World:
         self.held = False
         self.cuts: set[frozenset[str]] = set()
         self.later: list[tuple[float, str, str]] = []
+        self.deeds: list[tuple[float, Callable[[], None]]] = []
         self.happened: list[Event] = []
         self.acknowledged: dict[int, int] = {}
         self.story: list[tuple[float, str]] = []
@@ -195,6 +255,9 @@ class World:
         for due in [one for one in self.later if one[0] <= self.now_s] if self.later else ():
             self.later.remove(due)
             self._late(due[1], due[2])
+        for deed in [one for one in self.deeds if one[0] <= self.now_s] if self.deeds else ():
+            self.deeds.remove(deed)
+            deed[1]()
         for box in self.boxes.values():
             if box.writes and self.rng.random() < 0.5:
                 self._write(box)
@@ -203,6 +266,38 @@ class World:
                 box.heard_s = self.now_s
                 if self.rng.random() < 0.7:
                     self._receive(box, self.boxes[box.follows], self.rng.choice((1.0, 1.0, self.rng.random())))
+        for box in self.boxes.values():
+            if box.guard is not None and box.guard.runs:
+                self._guarded(box, box.guard)
+
+    def clock_of(self, box: Box) -> float:
+        """Seconds since some moment, as its host counts them."""
+        return self.now_s * box.rate
+
+    def _guarded(self, box: Box, guard: Guard) -> None:
+        """The guard's look: a lease that is over, and nobody heard of, ends PostgreSQL a little later; a replica is left alone."""
+        if any(b.name in guard.peers and b.follows == box.name and self.streams(b) for b in self.boxes.values()):
+            guard.heard_s = self.now_s
+        if self.clock_of(box) * 100 <= guard.until:
+            guard.ends_at_s = None
+            return
+        if box.runs is Runs.STOPPED and not box.orphan:
+            guard.is_open = False
+            return
+        attached = (self.now_s - guard.heard_s) * box.rate <= guard.silence_s
+        if box.in_recovery or attached:
+            guard.ends_at_s = None
+            return
+        if guard.ends_at_s is None:
+            guard.is_open, guard.ends_at_s = False, self.now_s + self.rng.uniform(0, CHECK_S + STOP_S)
+        if self.now_s >= guard.ends_at_s:
+            guard.ends_at_s = None
+            box.stop()
+            self.tell(f"the guard on {box.name} stops PostgreSQL: its lease is over")
+
+    def can_acknowledge(self, box: Box) -> bool:
+        """Whether a commit of it can end now."""
+        return box.writes and sum(self._confirmed(name, box) > 0 for name in box.named) >= box.needed
 
     def _late(self, what: str, name: str) -> None:
         box = self.boxes[name]
@@ -256,7 +351,8 @@ class World:
         box = self.boxes[name]
         if box.runs is not Runs.RUNNING or not box.in_recovery:
             return False
-        box.in_recovery, box.signal, box.follows, box.paused, box.halted = False, False, "", False, False
+        box.follow("")
+        box.in_recovery, box.signal, box.paused = False, False, False
         box.timeline += 1
         self._append(box)
         has = set(box.wal)
@@ -287,11 +383,14 @@ class World:
         box = self.boxes[name]
         if not box.host or box.orphan or box.runs is not Runs.STOPPED:
             return False
+        if box.door and not box.signal and not (box.guard is not None and box.guard.is_open):
+            self.tell(f"{name} may not start without a lease")
+            return False
         if box.broken:
             box.runs = self.rng.choice((Runs.STOPPED, Runs.STARTING))
             return False
         self.forget_orders(name)
-        box.runs, box.in_recovery = Runs.RUNNING, box.signal
+        box.runs, box.in_recovery, box.halted = Runs.RUNNING, box.signal, box.deaf
         self.happened.append(Started(name, not box.signal))
         self.tell(f"{name} starts {'in recovery' if box.signal else 'as a master'}")
         return True

@@ -5,11 +5,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from handyrep.config.settings import Settings
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import KINDS, Kind
 from handyrep.plugin_api.plugin import Plugin
+from handyrep.plugins.fence_lease import fence_lease
+from handyrep.plugins.fence_starve import fence_starve
 from tests.simulation.cluster import DEAD_RECEIVER_S, Box, Ordered, Runs, World
+from tests.simulation.disk import Disk
+from tests.simulation.hosts import REAL, FineClock, Servers, real_fences
 from tests.simulation.weather import Trouble, Weather
 
 Given = Mapping[str, Any]
@@ -24,6 +30,7 @@ class Answered:
     key: str
     about: str
     result: Result
+    plugin: str = ""
 
 
 class Everything(Plugin):
@@ -33,17 +40,19 @@ class Everything(Plugin):
 
 
 class Registry:
-    """Knows every plugin."""
+    """Knows every plugin, and two fences for what they are."""
 
-    def load(self, _: str) -> type[Plugin]:
-        return Everything
+    def load(self, name: str) -> type[Plugin]:
+        return {"fence_lease": fence_lease, "fence_starve": fence_starve}.get(name, Everything)
 
 
 class Door:
     """One HandyRep's way to the outside; a killed HandyRep's door stays shut."""
 
-    def __init__(self, world: World, weather: Weather, watch: Callable[[], None]) -> None:
+    def __init__(self, world: World, weather: Weather, watch: Callable[[], None], name: str = "HandyRep") -> None:
         self.registry = Registry()
+        self.name = name
+        self.fences: Caller | None = None
         self.world = world
         self.weather = weather
         self.answers: list[Answered] = []
@@ -65,28 +74,52 @@ class Door:
     async def call(
         self, kind: Kind, name: str, method: str = "run", arguments: Given | None = None, *, cluster: Cluster, deadline_s: float
     ) -> Result:  # fmt: skip
-        given = {**(arguments or {}), "plugin": name, "recorded": cluster.master.name if cluster.master else ""}
+        given: dict[str, Any] = {
+            **(arguments or {}),
+            "plugin": name,
+            "recorded": cluster.master.name if cluster.master else "",
+        }
         about = str(next(iter(given.values())))
+        sent_s = self.world.now_s
+        await self.weather.maybe_stopped(f"{kind.value}.{method}")
         await self._wait()
         acts = KINDS[kind].method(method).acts and given.get("runmode") != "status"
+        if self.world.now_s - sent_s > deadline_s:
+            self.world.tell(f"{self.name} calls {kind.value}.{method} {about} no more: its deadline is over")
+            return (uncertain if acts else fail)("no answer in time")
         if acts:
             self.world.happened.append(Ordered(f"{kind.value}.{method}", about))
             self._watch()
-        result = self._troubled(f"{kind.value}_{method}", about, given, acts=acts)
+        if self.fences is not None and name in REAL:
+            result = await self.fences.call(kind, name, method, arguments, cluster=cluster, deadline_s=deadline_s)
+        else:
+            result = self._troubled(f"{kind.value}_{method}", about, given, acts=acts)
         self.weather.maybe_killed(f"after {kind.value}.{method} {about}")
-        self.answers.append(Answered(f"{kind.value}.{method}", about, result))
+        self.answers.append(Answered(f"{kind.value}.{method}", about, result, name))
         if acts:
-            self.world.tell(f"HandyRep calls {kind.value}.{method} {about}: {result.outcome.value} {result.details}")
+            self.world.tell(f"{self.name} calls {kind.value}.{method} {about}: {result.outcome.value} {result.details}")
         self._watch()
         return result
 
     async def _wait(self) -> None:
         for _ in range(self.weather.turns_to_wait()):
             await asyncio.sleep(0)
+        await self._passes(self.weather.duration_s())
+
+    async def _passes(self, duration_s: float) -> None:
         self.weather.maybe_killed("before a call")
-        self.world.pass_time(self.weather.duration_s())
+        self.world.pass_time(duration_s)
         self.weather.maybe_fault()
         self._watch()
+
+    def let_in(self, settings: Settings, disk: Disk) -> None:
+        """The fences that are real: fence_lease and fence_starve themselves, on imagined servers."""
+        servers = Servers(self.world, self.weather, disk, self._wait, self.name)
+        self.fences = real_fences(servers, settings, FineClock(self.world, self._passed))
+
+    async def _passed(self, duration_s: float) -> None:
+        await asyncio.sleep(0)
+        await self._passes(duration_s)
 
     def _troubled(self, key: str, about: str, given: Given, *, acts: bool) -> Result:
         no_answer = (uncertain if acts else fail)("no answer in time")
@@ -113,12 +146,26 @@ class Door:
         return self.world.boxes[str(next(iter(given.values())))]
 
     def _reaches(self, box: Box) -> bool:
-        return box.host and not box.cut
+        return box.host and not box.cut_from(self.name)
 
     def _commands(self, box: Box) -> bool:
         return self._reaches(box) and box.ssh
 
+    def _do_journal_run(self, given: Given) -> Result:
+        there = [box for box in self.world.boxes.values() if self._commands(box)]
+        for box in there:
+            box.copy = given["text"]
+        return (success if 2 * len(there) > len(self.world.boxes) else fail)(f"{len(there)} servers hold it")
+
+    def _do_journal_read(self, _: Given) -> Result:
+        there = [box for box in self.world.boxes.values() if self._commands(box)]
+        texts = {box.name: box.copy for box in there if box.copy}
+        enough = 2 * len(there) > len(self.world.boxes)
+        return (success if enough else fail)(f"{len(there)} servers were read", texts=texts)
+
     def _do_master_check_run(self, _: Given) -> Result:
+        if self.world.agreement is not None:
+            return success() if self.world.agreement.may(self.name) else fail("the other HandyRep may act")
         return success() if self.weather.is_active() else fail("another HandyRep is the master")
 
     def _do_poll_run(self, given: Given) -> Result:
@@ -199,8 +246,8 @@ class Door:
     def _powered_off(self, box: Box) -> Result:
         if not self.weather.power_answers():
             return fail("the power switch does not answer")
-        box.stop()
-        box.host, box.powered_off = False, True
+        box.lose_power()
+        box.powered_off = True
         return success(proof="the switch says off", ended=True)
 
     def _do_fence_release(self, given: Given) -> Result:
@@ -228,21 +275,21 @@ class Door:
         box = self._box(given)
         if not self._reaches(box) or box.runs is not Runs.RUNNING or not box.in_recovery:
             return SILENT
-        box.follows, box.halted = given["newmaster"], False
+        box.follow(given["newmaster"])
         return success()
 
     def _do_follow_halt(self, given: Given) -> Result:
         box = self._box(given)
         if not self._reaches(box) or box.runs is not Runs.RUNNING or not box.in_recovery:
             return SILENT
-        box.halted = True
+        box.halt()
         return success(lsn=box.lsn)
 
     def _do_follow_resume(self, given: Given) -> Result:
         box = self._box(given)
         if not self._reaches(box) or box.runs is not Runs.RUNNING:
             return SILENT
-        box.halted = False
+        box.halted, box.deaf, box.kept = False, False, None
         return success()
 
     def _do_rescue_run(self, given: Given) -> Result:
@@ -259,7 +306,8 @@ class Door:
         if not self._commands(box) or not self.world.linked(box.name, new.name) or new.runs is not Runs.RUNNING:
             return NO_SSH
         box.stop()
-        box.signal, box.fenced, box.follows, box.halted = True, False, new.name, False
+        box.follow(new.name)
+        box.signal, box.fenced = True, False
         self.world.rewind(box.name, new.name)
         self.world.start(box.name)
         return success()

@@ -91,8 +91,7 @@ def any_host_off(world: World, _: Weather) -> None:
 
 
 def _host_off(world: World, box: Box) -> None:
-    box.stop()
-    box.host = False
+    box.lose_power()
     world.tell(f"the host of {box.name} goes off")
 
 
@@ -116,14 +115,14 @@ def autostart(world: World, _: Weather) -> None:
 def cut_from_handyrep(world: World, _: Weather) -> None:
     """B3: HandyRep does not reach the master, and everybody else does."""
     box = _master(world)
-    box.cut = True
+    box.cut.update(world.handyreps)
     world.tell(f"HandyRep and {box.name} are cut from one another")
 
 
 def handyrep_cut_off(world: World, _: Weather) -> None:
     """B2: HandyRep reaches nobody."""
     for box in world.boxes.values():
-        box.cut = True
+        box.cut.update(world.handyreps)
     world.tell("HandyRep is cut off from every server")
 
 
@@ -138,7 +137,7 @@ def cut_servers(world: World, _: Weather) -> None:
 def isolate_master(world: World, _: Weather) -> None:
     """B1: the master is cut off from everybody."""
     box = _master(world)
-    box.cut = True
+    box.cut.update(world.handyreps)
     world.cuts.update(frozenset((box.name, other)) for other in world.boxes if other != box.name)
     world.tell(f"{box.name} is cut off from everybody")
 
@@ -146,7 +145,7 @@ def isolate_master(world: World, _: Weather) -> None:
 def heal(world: World, _: Weather) -> None:
     """B9: every link works again."""
     for box in world.boxes.values():
-        box.cut = False
+        box.cut.clear()
     world.cuts.clear()
     world.dead_routes.clear()
     world.tell("every link works again")

@@ -1,15 +1,18 @@
 """What must hold whatever happens, one function each, named by the ids of the safety rules. Each returns what is wrong, or ''.
 
 Those of `ALWAYS` are looked at after every step at which more than one server takes writes, which they are about; those of
-`ON_EVENT` once for each thing that happened.
+`ON_EVENT` once for each thing that happened, before the next thing can; those of `AT_THE_END` on the last day of a life.
+`ELSEWHERE` names the tests of what an imagined cluster has nothing of: real files, real answers of plugins, real secrets.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handyrep.decide import progress
 from handyrep.decide.promise import are_readable_from
+from handyrep.decide.stages import CONFIRMATION
 from handyrep.engine.journal import Journal
 from handyrep.engine.state import from_json, to_json
 from handyrep.model.answer import Outcome
@@ -22,22 +25,39 @@ from tests.simulation.door import Answered
 
 
 class Known:
-    """What the invariants remember: the world, HandyRep's disk, and what was seen so far."""
+    """What the invariants remember: the world, HandyRep's disk, and what was seen so far.
 
-    def __init__(self, world: World, disk: Disk, allowed_rows: int, required: int = 0) -> None:
+    `has_two`: a run may be written down by one HandyRep that
+    the other one never hears of: then its number counts from the first order. `can_be_starved`: fence_starve may leave an old master running that can acknowledge nothing. `misled`: how a person erred who said
+    that a master was off; whatever comes of that is theirs, and is told as such. `clock_ahead_s`: by how much the wall clock was set when HandyRep read it, as it does once.
+    """
+
+    def __init__(self, world: World, disk: Disk, allowed_rows: int, required: int = 0, cooldown_s: float = 0.0) -> None:
         self.world = world
         self.disk = disk
         self.allowed_rows = allowed_rows
         self.required = required
+        self.cooldown_s = cooldown_s
+        self.can_be_starved = False
+        self.misled = ""
+        self.promoted_at_s = -math.inf
+        self.clock_ahead_s = self.clock_then_s = 0.0
         self.answers: Sequence[Answered] = ()
         self.owner_of_timeline = {1: world.master_at_first}
         self.highest_timeline = 1
         self.acknowledged_on = 1
         self.promoted_in: dict[int, str] = {}
         self.deposed: dict[str, int] = {}
-        self.last_epoch = 0
+        self.last_epoch = self.last_ordered = 0
+        self.has_two = len(world.handyreps) > 1
+        self.newest_run: tuple[int, str] = (0, "")
         self.newest: Acknowledged | None = None
         self._text, self._recorded = "", Cluster()
+
+    def is_writer(self, name: str) -> bool:
+        """Whether commits can be made on it. One that fence_starve holds takes them, and ends none."""
+        box = self.world.boxes[name]
+        return self.world.can_acknowledge(box) if self.can_be_starved else box.writes
 
     def open_epoch(self) -> int:
         """The epoch of the run that is open in the journal; 0 without one."""
@@ -49,7 +69,8 @@ class Known:
     def recorded(self) -> Cluster:
         """What HandyRep would know if it were started now; of nothing before it has saved anything."""
         if self.disk.state != self._text:
-            self._text, self._recorded = self.disk.state, from_json(json.loads(self.disk.state))
+            content = from_json(json.loads(self.disk.state)) if self.disk.state else Cluster()
+            self._text, self._recorded = self.disk.state, content
         return self._recorded
 
     def records(self, epoch: int, what: str, stage: str) -> list[Mapping[str, Any]]:
@@ -59,13 +80,13 @@ class Known:
 
 def i1_one_routed_writer(known: Known) -> str:
     """I1: the routes lead to at most one server that takes writes."""
-    writers = sorted({route for route in known.world.routes if known.world.boxes[route].writes})
+    writers = sorted({route for route in known.world.routes if known.is_writer(route)})
     return f"I1: the routes lead to {' and '.join(writers)}, which both take writes" if len(writers) > 1 else ""
 
 
 def i1_one_writer(known: Known) -> str:
     """I1, for clients that know no routes: at most one server takes writes."""
-    writers = known.world.writers()
+    writers = [name for name in known.world.writers() if known.is_writer(name)]
     return f"I1: {' and '.join(writers)} take writes" if len(writers) > 1 else ""
 
 
@@ -85,6 +106,15 @@ def i3_nothing_acknowledged_is_lost(known: Known, event: Event) -> str:
     lost = len(event.lost) if isinstance(event, Promoted) else 0
     allowed = known.allowed_rows
     return f"I3: {lost} acknowledged rows are lost with it, {allowed} are allowed" if lost > allowed else ""
+
+
+def i3_who_writes_has_it_all(known: Known) -> str:
+    """I3, on the last day: the one server that takes writes has every acknowledged row."""
+    writers = known.world.writers()
+    if len(writers) != 1:
+        return ""
+    lost = set(known.world.acknowledged) - set(known.world.boxes[writers[0]].wal)
+    return f"I3: {len(lost)} acknowledged rows are not on {writers[0]}" if lost else ""
 
 
 def i4_timelines_grow(known: Known, event: Event) -> str:
@@ -125,15 +155,52 @@ def i5_promote_needs_proof_and_choice(known: Known, event: Event) -> str:
     return "" if intended == 1 else f"I5: a promote in epoch {epoch} was intended {intended} times"
 
 
+def i5_the_proof_is_true(known: Known, event: Event) -> str:
+    """I5: when a promote is ordered, the old master can in truth acknowledge nothing: its lease is over, it is off, it is starved."""
+    if not _is_order(event, "promotion.run"):
+        return ""
+    proofs = [r["subject"] for r in known.records(known.open_epoch(), "ended", "fence") if r["outcome"] == "SUCCESS"]
+    opened = [r for r in known.disk.records if r["what"] == "open"]
+    old = known.world.boxes[str(opened[-1]["old_master"])] if opened else None
+    if old is None or not proofs:
+        return ""
+    could = known.world.can_acknowledge(old) if proofs[-1] == "fence_starve" else old.writes
+    if could and proofs[-1] == CONFIRMATION:
+        known.misled = f"a person said that {old.name} was off, and it takes writes"
+        return ""
+    return f"I5: {old.name} can acknowledge commits, and {proofs[-1]} counted as a proof" if could else ""
+
+
 def i7_epochs_grow(known: Known, event: Event) -> str:
     """I7: a run has a larger epoch than all before it, and no run begins while one is open."""
     if not isinstance(event, Begun):
         return ""
-    if event.epoch <= known.last_epoch:
+    if event.epoch <= (known.last_ordered if known.has_two else known.last_epoch):
         return f"I7: epoch {event.epoch} begins after {known.last_epoch}"
     known.last_epoch = event.epoch
     first_open = known.open_epoch()
     return "" if first_open == event.epoch else f"I7: epoch {event.epoch} begins while {first_open} is open"
+
+
+def i7_nobody_acts_in_an_overtaken_run(known: Known, event: Event) -> str:
+    """I7, for two HandyReps: who promotes or takes back does that in the newest run in which anything was done."""
+    if not isinstance(event, Ordered) or not known.open_epoch():
+        return ""
+    run = next((r["epoch"], r.get("began_at", "")) for r in reversed(known.disk.records) if r["what"] == "open")
+    newer = run[0] < known.last_ordered or (run[0] == known.last_ordered and run != known.newest_run)
+    if newer and event.what in ("promotion.run", "fence.release", "restart.run"):
+        return f"I7: {event.what} {event.name} is ordered in run {run}, after {known.newest_run}"
+    if not newer and event.what in ("promotion.run", "fence.run"):
+        known.last_ordered, known.newest_run = run[0], run
+    return ""
+
+
+def i8_the_master_is_never_overwritten(known: Known, event: Event) -> str:
+    """I8: what rewinds or overwrites a server is never ordered for the recorded master."""
+    master = known.recorded.master
+    destroys = _is_order(event, "rejoin.run") or _is_order(event, "clone.run")
+    meant = destroys and master is not None and master.name == _name(event)
+    return f"I8: {_name(event)} is the recorded master and shall be overwritten" if meant else ""
 
 
 def i10_routes_lead_to_a_master(known: Known, event: Event) -> str:
@@ -176,8 +243,46 @@ def i11_a_new_master_waits_from_its_first_commit_on(known: Known, event: Event) 
     return "" if waits_for >= known.required else f"I11: a promoted master waits for {waits_for} of {known.required}"
 
 
+def i9_no_failover_against_a_witness(known: Known, event: Event) -> str:
+    """I9: no automatic failover begins while a fresh witness sees the master, unless its own host says that it is dead."""
+    if not isinstance(event, Begun) or not event.rule:
+        return ""
+    views = {a.about: a.result for a in known.answers if a.key == "inspect.sees"}
+    at_home = views.get(event.old_master)
+    dead = at_home is not None and at_home.extra.get("no") is True
+    witnesses = [name for name, view in views.items() if name != event.old_master and view.outcome is Outcome.SUCCESS]
+    return f"I9: a failover begins and {witnesses} can see {event.old_master}" if witnesses and not dead else ""
+
+
+def i12_one_failover_in_the_block_period(known: Known, event: Event) -> str:
+    """I12: no automatic failover begins within failover_cooldown after a promote. A clock that was set since is no clock."""
+    if isinstance(event, Promoted):
+        known.promoted_at_s, known.clock_then_s = known.world.now_s, known.clock_ahead_s
+    if not isinstance(event, Begun) or not event.rule or known.clock_then_s != known.clock_ahead_s:
+        return ""
+    passed_s = known.world.now_s - known.promoted_at_s
+    blocked = passed_s < known.cooldown_s
+    return f"I12: a failover begins {passed_s:.0f} s after a promote ({known.cooldown_s:.0f} s)" if blocked else ""
+
+
+def i14_only_a_success_counts(known: Known, event: Event) -> str:
+    """I14: a fence that counts as a proof has said so: anything but a well-formed SUCCESS with a proof is none."""
+    if not _is_order(event, "promotion.run"):
+        return ""
+    counted = [
+        str(r["subject"])
+        for r in known.records(known.open_epoch(), "ended", "fence")
+        if r["outcome"] == "SUCCESS" and r["subject"] != CONFIRMATION
+    ]
+    for fence in counted:
+        said = [a.result for a in known.answers if a.key == "fence.run" and a.plugin == fence]
+        if said and not any(one.outcome is Outcome.SUCCESS and one.extra.get("proof") for one in said):
+            return f"I14: {fence} counts as a proof, and it said {said[-1].outcome.value} {said[-1].details}"
+    return ""
+
+
 def i15_unknown_changes_nothing(known: Known, event: Event) -> str:
-    """I9, I15: an automatic failover begins on answers, never on silence, and never against a witness."""
+    """I15: an automatic failover begins on answers, never on silence."""
     if not isinstance(event, Begun) or not event.rule:
         return ""
     answers = known.answers
@@ -190,13 +295,8 @@ def i15_unknown_changes_nothing(known: Known, event: Event) -> str:
     if not any(a.key == "fence.test" and a.result.outcome is Outcome.SUCCESS for a in answers):
         return "I15: a failover begins and no fence said that it could prove anything"
     polls = [a for a in answers if a.key == "poll.run" and a.about == master]
-    if polls and polls[-1].result.outcome is Outcome.SUCCESS:
-        return f"I15: a failover begins and {master} answered"
-    views = {a.about: a.result for a in answers if a.key == "inspect.sees"}
-    at_home = views.get(master)
-    dead = at_home is not None and at_home.extra.get("no") is True
-    witnesses = [name for name, view in views.items() if name != master and view.outcome is Outcome.SUCCESS]
-    return f"I9: a failover begins and {witnesses} can see {master}" if witnesses and not dead else ""
+    answered = bool(polls) and polls[-1].result.outcome is Outcome.SUCCESS
+    return f"I15: a failover begins and {master} answered" if answered else ""
 
 
 def i16_state_is_whole(_: Known, event: Event) -> str:
@@ -273,13 +373,52 @@ class _ReadOnly:
         raise AssertionError("only read")
 
 
-ALWAYS = (i1_one_routed_writer, i1_one_writer)
-ON_EVENT = (
+Always = Callable[[Known], str]
+OnEvent = Callable[[Known, Event], str]
+
+ALWAYS: tuple[Always, ...] = (i1_one_routed_writer, i1_one_writer)
+ON_EVENT: tuple[OnEvent, ...] = (
     i2_no_acknowledgement_by_an_old_master, i3_nothing_acknowledged_is_lost, i4_timelines_grow, i4_one_promote_in_an_epoch,
-    i5_promote_needs_proof_and_choice, i7_epochs_grow, i10_routes_lead_to_a_master, i15_unknown_changes_nothing, i16_state_is_whole,
-    old_master_is_never_started, only_known_orders,
+    i5_promote_needs_proof_and_choice, i5_the_proof_is_true, i7_epochs_grow, i7_nobody_acts_in_an_overtaken_run,
+    i8_the_master_is_never_overwritten, i9_no_failover_against_a_witness,
+    i10_routes_lead_to_a_master, i12_one_failover_in_the_block_period, i14_only_a_success_counts, i15_unknown_changes_nothing,
+    i16_state_is_whole, old_master_is_never_started, only_known_orders,
 )  # fmt: skip
-ON_EVENT_WITH_LISTS = (
+ON_EVENT_WITH_LISTS: tuple[OnEvent, ...] = (
     i11_what_is_ordered_is_written_down, i11_who_is_enough_to_read_has_every_commit, i11_a_new_master_waits_from_its_first_commit_on,
 )  # fmt: skip
 """In worlds where HandyRep keeps the list."""
+AT_THE_END = (i3_who_writes_has_it_all, i6_any_prefix_ends)
+
+ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "I6": ("simulation/test_killed_everywhere.py::test_e1_e2_killed_at_every_place",),
+    "I8": (
+        "plugins/test_clone_basebackup.py::test_h1_a_master_and_the_source_itself_are_refused",
+        "plugins/test_clone_basebackup.py::test_h1_a_running_postgresql_is_refused",
+        "plugins/test_clone_basebackup.py::test_a_folder_that_is_no_data_directory_is_refused",
+        "plugins/test_clone_basebackup.py::test_c10_h1_another_clusters_data_is_refused",
+        "plugins/test_clone_basebackup.py::test_h4_a_symbolic_link_is_refused",
+        "plugins/test_rejoin_rewind.py::test_c9_one_that_wrote_more_is_rewound_and_its_wal_is_kept",
+        "plugins/test_rejoin_rewind.py::test_one_that_is_not_proven_to_be_stopped_is_not_touched",
+    ),
+    "I13": (
+        "bugs/test_adapter_bugs.py::test_hr_64_no_password_in_errors_logs_or_arguments",
+        "config/test_secrets.py::test_every_password_is_a_secret",
+        "config/test_secrets.py::test_a_secret_cannot_become_json",
+        "decide/test_recorded.py::test_no_secret_can_be_in_a_record",
+        "plugins/test_clone_basebackup.py::test_no_password_is_in_an_argument_or_a_result_or_stays_behind",
+        "plugins/test_rejoin_rewind.py::test_no_password_is_in_an_argument_or_a_result_or_stays_behind",
+    ),
+    "I14": (
+        "plugin_api/test_containment.py::test_e12_e13_a_plugin_that_misbehaves_is_contained",
+        "plugin_api/test_containment.py::test_e13_an_acting_plugin_that_hangs_is_uncertain_never_failed",
+        "plugin_api/test_more_containment.py::test_a_result_that_is_endless_is_malformed",
+    ),
+    "I16": (
+        "adapters/test_store.py::test_a_writer_killed_at_any_moment_leaves_a_whole_version",
+        "adapters/test_store.py::test_e4_a_file_cut_at_any_byte_gives_the_version_before_with_a_warning",
+        "adapters/test_journal_file.py::test_a_writer_killed_at_any_moment_keeps_all_that_it_promised",
+    ),
+}  # fmt: skip
+"""Which tests hold what cannot be seen here, or only in part: I13 wholly; of I8 what lies on a disk; of I14 what a plugin returns; of
+I16 what a file holds; of I6 that a step which is done again does no harm."""

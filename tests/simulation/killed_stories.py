@@ -29,7 +29,7 @@ class Story:
     """`happens` to the cluster, then HandyRep does `work`; `turns` happen when it makes the call that they are named by.
 
     `again`: a person repeats the work in the end, as people do with an operation that was cut off. `places`: there are at least
-    so many places to be killed at. `as_another_until_its_turn`: until then it goes as another story, in which those places are tried.
+    so many places to be killed at, of which each `stride`th is tried. `as_another_until_its_turn`: until then it goes as another story, in which those places are tried.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Story:
     turns: Mapping[str, Turn] = dataclasses.field(default_factory=dict)
     failover: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     again: bool = False
+    stride: int = 1
     as_another_until_its_turn: bool = False
 
 
@@ -58,6 +59,7 @@ class KilledLife(Life):
         self.killer = self.weather = Killer(self.world, self.rng)
         self.settings = self._told()
         self.known = invariants.Known(self.world, self.disk, allowed_rows=0)
+        self.known.can_be_starved = "fence_starve" in self.settings.failover.fence_methods
         self.violation = ""
         self.turned_at = 0
         self.turns: dict[str, Callable[[], None]] = {
@@ -224,6 +226,12 @@ def _host_off(life: KilledLife) -> None:
     life.world.pass_time(10.0)
 
 
+def _isolated(life: KilledLife) -> None:
+    life.world.boxes["m1"].cut.update(life.world.handyreps)
+    life.world.cuts.update(frozenset(("m1", name)) for name in ("r1", "r2"))
+    life.world.routes = ["r1", "r1"]
+
+
 def _hang(life: KilledLife) -> None:
     life.world.boxes["m1"].runs = Runs.HUNG
 
@@ -273,9 +281,13 @@ def _takes_a_word(life: KilledLife) -> Coroutine[Any, Any, Any]:
 
 
 _WITH_POWER: Mapping[str, Any] = {"fence_methods": ("fence_stop", "fence_power")}
+_BY_LEASE: Mapping[str, Any] = {"fence_methods": ("fence_lease",), "fence_timeout": 120.0}
+_BY_STARVING: Mapping[str, Any] = {"fence_methods": ("fence_stop", "fence_starve")}
 STORIES = (
     Story("failover", 200, _crash, _checks),
     Story("failover by the power switch", 200, _host_off, _checks, failover=_WITH_POWER),
+    Story("failover by a lease", 150, _isolated, _checks, failover=_BY_LEASE, stride=11),
+    Story("failover by starving", 150, _isolated, _checks, failover=_BY_STARVING, stride=11),
     Story("failover on a word", 200, _host_off, _takes_a_word),
     Story("failover with a late promote", 200, _crash, _checks, {"promotion.run": _promote_late}, as_another_until_its_turn=True),
     Story("failover abandoned", 200, _hang, _checks, {"fence.run": _replicas_crash}),

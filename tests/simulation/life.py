@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from random import Random
 from typing import Any, ClassVar, cast
 
@@ -17,10 +17,11 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.operations.declare import Running
 from handyrep.plugin_api.caller import Caller
+from handyrep.plugins._lease import RATE_ERROR
 from tests.factories import make_cluster, make_server, make_settings
-from tests.simulation import invariants, people
+from tests.simulation import hosts, invariants, people
 from tests.simulation.cluster import Event, World
-from tests.simulation.disk import Clock, Disk, Events, Log, Store
+from tests.simulation.disk import Clock, Disk, Events, Log, QuickJournal, Store
 from tests.simulation.door import Door
 from tests.simulation.faults import FAULTS, FAULTS_OF_A_MASTER, all_is_well
 from tests.simulation.loop import never_waiting
@@ -29,13 +30,19 @@ from tests.simulation.weather import Killed, Weather
 CHAPTERS = 3
 LISTS_EVERY = 3
 """In so many of the strict worlds HandyRep keeps the list itself, and only the first master has one from the beginning."""
+RARE_FENCES_EVERY = 8
+"""So many of the clusters fence by what needs no answer of the old master: a lease that runs out, or replicas that receive nothing."""
+RARE_FENCES = (
+    ("fence_lease",), ("fence_stop", "fence_lease"), ("fence_stop", "fence_lease", "fence_power"), ("fence_stop", "fence_starve"),
+    ("fence_starve",), ("fence_starve", "fence_lease"),
+)  # fmt: skip
 PREFIXES_EVERY = 8
 """Every so many lives the run is gone on with from every prefix of its journal: that takes as long as the life."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ending:
-    """How one life went. `violation` is '' when nothing was wrong."""
+    """How one life went. `violation` is '' when nothing was wrong, or when a person had erred: that counts as `misled`."""
 
     seed: int
     counts: Counter[str]
@@ -46,41 +53,63 @@ class Ending:
 class Life:
     """HandyRep and its cluster from the first day to the last."""
 
-    held: tuple[Callable[[invariants.Known, Event], str], ...] = invariants.ON_EVENT
+    held: tuple[invariants.OnEvent, ...] = invariants.ON_EVENT
 
     door_type: ClassVar[type[Door]] = Door
+    name = "HandyRep"
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, handyreps: tuple[str, ...] = ("HandyRep",)) -> None:
         self.seed = seed
         self.rng = Random(seed)
         names = ("m1", "r1", "r2", "r3", "r4")[: self.rng.choice((2, 3, 3, 3, 4, 5))]
         self.strict = self.rng.random() < 0.5
         self.world = World(self.rng, names, strict=self.strict, mixed=not self.strict and self.rng.random() < 0.5)
-        self.keeps_list = self.strict and seed % LISTS_EVERY == 0
+        self.world.handyreps = handyreps
+        self.keeps_list = len(handyreps) == 1 and self.strict and seed % LISTS_EVERY == 0
         self.disk = Disk()
         self.weather = Weather(self.world, self.rng, self._fault)
         self.settings = self._settings(names)
         if self.keeps_list:
             self.held = (*self.held, *invariants.ON_EVENT_WITH_LISTS)
         rows = 0 if self.strict else int(self.settings.failover.max_lost_wal)
-        self.known = invariants.Known(self.world, self.disk, rows, self.settings.failover.synchronous_required)
+        self.known = invariants.Known(
+            self.world,
+            self.disk,
+            rows,
+            self.settings.failover.synchronous_required,
+            self.settings.failover.failover_cooldown,
+        )
+        self.known.can_be_starved = "fence_starve" in self.settings.failover.fence_methods
         self.violation = ""
         self.boot()
 
     def _settings(self, names: tuple[str, ...]) -> Any:
         pick = self.rng.choice
         servers = tuple(make_server(name, "master" if name == names[0] else "replica") for name in names)
-        both = (("fence_stop", "fence_power"), ("fence_power", "fence_stop"))
-        fences = pick((("fence_stop",), ("fence_stop",), *both, *((("fence_power",),) if self.strict else ())))
+        fences = self._fences()
+        lease = {"lease": f"{pick((6, 20))}", "silence": f"{pick((3, 15))}"}
         return make_settings(
             servers=servers,
+            plugins={"fence_lease": lease},
             failover={
+                "fence_timeout": 120.0,
                 "auto_failover": True, "fence_methods": fences, "start_timeout": 2.0, "max_lost_wal": pick((0.0, 2.0, 16.0)),
                 "restart_master": pick((True, False)), "remaster": pick((True, True, False)), "failover_cooldown": pick((0.0, 5.0, 60.0)),
                 "connection_failover_method": "multi_pgbouncer", "rescue_method": pick(("rescue_wal", "")),
                 "synchronous_required": self._required() if self.keeps_list else 0,
             },
         )  # fmt: skip
+
+    def _fences(self) -> tuple[str, ...]:
+        """By what this cluster fences. Its hosts' clocks differ as far as fence_lease allows for."""
+        pick = self.rng.choice
+        both = (("fence_stop", "fence_power"), ("fence_power", "fence_stop"))
+        fences = pick((("fence_stop",), ("fence_stop",), *both, *((("fence_power",),) if self.strict else ())))
+        if self.seed % RARE_FENCES_EVERY == 0:
+            for box in self.world.boxes.values():
+                box.rate, box.systemd = self.rng.uniform(1 - RATE_ERROR, 1 + RATE_ERROR), self.rng.random() < 0.95
+            fences = pick([one for one in RARE_FENCES if self.strict or "fence_starve" not in one])
+        return cast("tuple[str, ...]", fences)
 
     def _required(self) -> int:
         """How many must confirm. What the replicas themselves would promise as masters is not to be relied upon."""
@@ -92,6 +121,8 @@ class Life:
     def _somebody(self) -> Awaitable[Result] | None:
         if self.rng.random() >= 0.25:
             return None
+        if self.rng.random() < 0.3:
+            return people.sure(self.rng, self.on, self.world)
         changes_members = self.keeps_list and self.rng.random() < 0.5
         return (people.registrar if changes_members else people.somebody)(self.rng, self.on)
 
@@ -104,22 +135,35 @@ class Life:
         content = store.load()
         if content is not None:
             cluster = from_json(content)
-        self.door = self.door_type(self.world, self.weather, self.watch)
-        self.known.answers = self.door.answers
+        self.door = self.door_type(self.world, self.weather, self.watch, self.name)
+        if hosts.REAL.intersection(self.settings.failover.fence_methods):
+            self.door.let_in(self.settings, self.disk)
+        self.clock_ahead_s = self.world.wall_s
         state = State(cluster, store, events, clock)
         self.engine = Engine(self.settings, cast("Caller", self.door), state, Log(*parts), events, clock)
+        self.engine.journal.__class__ = QuickJournal
         self.check = Check(self.engine)
         self.on = cast("Running", people.Desk(self.engine, self.check))
 
     def watch(self) -> None:
-        """Look at every invariant; the first thing that is wrong ends this life."""
+        """Look at every invariant; the first thing that is wrong ends this life. What happened was done by this HandyRep."""
+        self._is_mine()
         if len(self.world.writers()) > 1:
             for holds in invariants.ALWAYS:
                 self._hold(holds(self.known))
         for event in self.world.happened:
+            self._concerns(event)
             for holds_for in self.held:
                 self._hold(holds_for(self.known, event))
         self.world.happened.clear()
+
+    def _is_mine(self) -> None:
+        """What is asked is judged by what this HandyRep knows."""
+        known = self.known
+        known.disk, known.answers, known.clock_ahead_s = self.disk, self.door.answers, self.clock_ahead_s
+
+    def _concerns(self, event: Event) -> None:
+        """With one HandyRep everything concerns it."""
 
     def _hold(self, wrong: str) -> None:
         self.violation = self.violation or wrong
@@ -198,17 +242,27 @@ def _final_problem(life: Life) -> str:
     move = progress.next_move(run) if run is not None else None
     if isinstance(move, progress.Do):
         return f"I6: after calm days {move.step} of epoch {run.epoch if run else 0} is still to be done"
-    if life.seed % PREFIXES_EVERY:
-        return ""
+    wrong = invariants.i3_who_writes_has_it_all(life.known)
+    if wrong or life.seed % PREFIXES_EVERY:
+        return wrong
     outcomes = [life.rng.choice(list(Outcome)) for _ in range(7)]
     return invariants.i6_any_prefix_ends(life.disk, lambda run: outcomes[len(run.ended) % 7], life.world)
+
+
+def _killed_beside(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Work beside the checks ends with the HandyRep that began it, and nobody waits for it."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
 
 
 def run_seed(seed: int) -> Ending:
     """Live it to its end."""
     life = Life(seed)
-    with asyncio.Runner(loop_factory=never_waiting) as runner:
+    with asyncio.Runner(loop_factory=lambda: never_waiting(life.world.monotonic)) as runner:
+        runner.get_loop().set_exception_handler(_killed_beside)
         runner.run(life.live())
     wrong = life.violation or _final_problem(life)
+    if life.known.misled:
+        return Ending(seed, _ended(life) + Counter(misled=1))
     story = tuple(f"{at_s:9.3f} s  {sentence}" for at_s, sentence in life.world.story) if wrong else ()
     return Ending(seed, _ended(life), wrong, story)

@@ -10,7 +10,7 @@ from handyrep.engine.engine import Engine
 from handyrep.model.result import Result
 from handyrep.operations.actions import remaster
 from handyrep.operations.declare import Running
-from handyrep.operations.mastership import answer, manual_failover
+from handyrep.operations.mastership import answer, confirmed_failover, manual_failover
 from handyrep.operations.servers import disable, enable
 from tests.simulation.cluster import Box, Runs, World
 
@@ -35,6 +35,20 @@ def somebody(rng: Random, on: Running) -> Awaitable[Result]:
     return manual_failover(on, wanted)
 
 
+def sure(rng: Random, on: Running, world: World) -> Awaitable[Result]:
+    """A person who says that the master is off, after they pulled its plug; one in twelve errs, and pulled another one or none."""
+    master = on.engine.cluster.master
+    errs = rng.random() < 1 / 12
+    if master is not None and not errs:
+        box = world.boxes[master.name]
+        box.lose_power()
+        box.powered_off = True
+    world.tell(
+        f"a person {'thinks that they' if errs else 'has'} pulled the plug of {master.name if master else 'nobody'}"
+    )
+    return confirmed_failover(on, on.engine.cluster.name, "I pulled the plug")
+
+
 def registrar(rng: Random, on: Running) -> Awaitable[Result]:
     """A person who takes a replica out of the cluster, or lets one in again."""
     member = rng.choice(list(on.engine.cluster.members.values()))
@@ -57,14 +71,15 @@ def tidy_up(world: World, engine: Engine, deposed: Collection[str]) -> None:
 
 def _revived(world: World, box: Box) -> None:
     box.stop()
-    box.host, box.powered_off, box.fenced, box.signal, box.halted = True, False, False, False, False
+    box.follow("")
+    box.host, box.powered_off, box.fenced, box.signal, box.door, box.guard = True, False, False, False, False, None
     world.start(box.name)
 
 
 def _made_a_replica(world: World, box: Box, master: Box) -> None:
     box.stop()
-    box.host, box.powered_off, box.fenced, box.signal, box.follows = True, False, False, True, master.name
-    box.halted = False
+    box.follow(master.name)
+    box.host, box.powered_off, box.fenced, box.signal, box.door, box.guard = True, False, False, True, False, None
     world.rewind(box.name, master.name)
     world.start(box.name)
     box.runs = Runs.RUNNING

@@ -36,7 +36,7 @@ def test_e1_e2_killed_at_every_place(story: Story, replaced: bool) -> None:
     assert whole.passed >= story.places, f"only {whole.passed} places"
     shapes = (whole.after, whole.before)
     first = whole.turned_at if story.as_another_until_its_turn else 1
-    for place in range(first, whole.passed + 1, _STRIDE if replaced else 1):
+    for place in range(first, whole.passed + 1, story.stride * (_STRIDE if replaced else 1)):
         played = play(story, place, replaced=replaced)
         assert well(played), told(story, played, str(place))
         if played.ending == "closed":

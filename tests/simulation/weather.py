@@ -33,7 +33,8 @@ class Weather:
         "sync_run": "agree",
     }
 
-    def __init__(self, world: World, rng: Random, fault: Callable[[], None]) -> None:
+    def __init__(self, world: World, rng: Random, fault: Callable[[], None], name: str = "") -> None:
+        self.name = name
         self._world = world
         self._rng = rng
         self._fault = fault
@@ -56,9 +57,12 @@ class Weather:
         """A place at which HandyRep may be killed. Once dead it does nothing any more."""
         if not self.dead and self._chance(0.003):
             self.dead = True
-            self._world.tell(f"HandyRep is killed {where}")
+            self._world.tell(f"HandyRep {self.name} is killed {where}")
         if self.dead:
             raise Killed(where)
+
+    async def maybe_stopped(self, call: str) -> None:
+        """A place at which HandyRep may be stopped in its tracks, and woken later."""
 
     def maybe_fault(self) -> None:
         """The world may change while HandyRep is at work."""
