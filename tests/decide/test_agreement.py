@@ -53,7 +53,7 @@ def of(listed: str, *following: str, k: int = 1, may: tuple[str, ...] = (), **kn
 
 def test_without_a_list_those_that_follow_are_named() -> None:
     assert ordered(of("", "r1", "r3")) == 'ANY 1 ("r1", "r3")'
-    assert ordered(of("*", *ALL)) == ANY_1_OF_3
+    assert of("*", *ALL) == Agreement("*", ANY_1_OF_3, parse_sync_list(ANY_1_OF_3), "it is not in force yet")
 
 
 def test_one_that_follows_later_comes_in_and_one_that_is_down_or_slow_stays() -> None:
@@ -65,6 +65,16 @@ def test_one_that_follows_later_comes_in_and_one_that_is_down_or_slow_stays() ->
 @pytest.mark.parametrize("listed", ["ANY 1 (r3, r2, r1)", "FIRST 1 (r1, r2, r3)", "r1, r2, r3"])
 def test_what_promises_the_same_is_left_alone(listed: str) -> None:
     assert of(listed, *ALL) == Agreement(listed, ANY_1_OF_3, None, "")
+
+
+@pytest.mark.parametrize("replicating", [Answer.NO, Answer.UNKNOWN])
+def test_one_that_is_not_seen_to_receive_from_the_master_is_not_named(replicating: Answer) -> None:
+    seen = {
+        "r1": Seen(replicating=replicating, facts=facts("r1")),
+        "r2": Seen(replicating=Answer.YES, facts=facts("r2")),
+    }
+    found = agreement(cluster(), Picture(seen=seen), Policy(synchronous_required=1))
+    assert ordered(found) == 'ANY 1 ("r2")'
 
 
 def test_in_between_every_commit_keeps_both_promises_where_enough_follow() -> None:
@@ -87,6 +97,7 @@ def test_only_those_that_may() -> None:
     found = of(ANY_1, *ALL, k=2, may=("r3",))
     assert (found.order, found.wanted) == (None, "")
     assert found.why == "2 replicas of r3 must confirm each commit, and r3 can be named"
+    assert of("", *ALL, k=3, may=("r1", "r2")).why.startswith("3 replicas of r1, r2 must confirm")
 
 
 def test_too_few_to_name_changes_nothing() -> None:
@@ -99,6 +110,7 @@ def test_no_list_is_ordered_that_would_stop_every_commit() -> None:
     assert (found.order, found.wanted) == (None, 'ANY 2 ("r1", "r2")')
     assert found.why == "no commit could end under it now: 2 must confirm, and of its names follows r1"
     assert of("ANY 2 (r1, r2)", k=1).why.endswith("follows none")
+    assert of(ANY_1_OF_3, "r1", "r2", k=3).why.endswith("follows r1, r2")
 
 
 def test_one_under_another_name_is_not_named_and_how_to_put_that_right_is_told() -> None:
@@ -108,8 +120,14 @@ def test_one_under_another_name_is_not_named_and_how_to_put_that_right_is_told()
         found.why
         == "1 replicas must confirm each commit, and none can be named; r1 confirms as 'walreceiver': handyrep remaster r1"
     )
+    other = agreement(cluster(), look(calling={"r1": "a", "r2": "b"}), policy)
+    assert other.why.endswith("; r1 confirms as 'a': handyrep remaster r1; r2 confirms as 'b': handyrep remaster r2")
+    silent = Picture(seen={"R1": Seen(facts=facts("r1"))})
+    assert "confirms as" not in agreement(cluster("", "R1"), silent, policy).why, "upper and lower case are one name"
     twice = agreement(cluster(), look("r1", "r3", calling={"r2": "R1"}), policy)
-    assert ordered(twice) == 'ANY 1 ("r3")', "r2 would confirm for r1"
+    assert (ordered(twice), twice.why) == ('ANY 1 ("r3")', "it is not in force yet"), "r2 would confirm for r1"
+    in_force = agreement(cluster("ANY 1 (r1)"), look("r1", calling={"r2": "walreceiver"}), policy)
+    assert in_force == Agreement("ANY 1 (r1)", 'ANY 1 ("r1")', None, ""), "nothing is in the way of what is in force"
     assert ordered(agreement(cluster("", "R1"), look(calling={"R1": "r1"}), policy)) == 'ANY 1 ("R1")'
 
 
@@ -136,6 +154,7 @@ def test_an_order_whose_end_is_not_known_is_made_again_even_if_nothing_is_to_cha
         ("ANY 1 (r1)", 1, ("r1", "m1"), 'ANY 1 ("m1")'),
         ("ANY 2 (r1, r2)", 3, (), 'ANY 3 ("r2", "r3", "m1")'),
         ("ANY 2 (r1, r2)", 4, (), ""),
+        ("ANY 2 (r1, r2)", 2, ("r1", "r2"), ""),
     ],
 )
 def test_the_next_master_names_who_had_a_voice_and_others_only_where_they_are_needed(
@@ -146,6 +165,12 @@ def test_the_next_master_names_who_had_a_voice_and_others_only_where_they_are_ne
     assert (names.text if names is not None else "", bool(why)) == (expected, not expected)
 
 
+def test_the_next_master_names_nobody_more_where_enough_had_a_voice() -> None:
+    known = cluster("ANY 1 (r1, r2, r3)", *ALL, "r4", "r5")
+    names, _ = list_of_next_master(known, "r1", Policy(synchronous_required=1))
+    assert names == SyncList(1, ("r2", "r3"))
+
+
 def test_a_candidate_that_could_have_no_list_is_none() -> None:
     known, chosen = cluster("ANY 2 (r1, r2)"), Choice("r1", (Excluded("r3", "behind"),), 0, "read")
     for k in (0, 1, 3):
@@ -153,7 +178,8 @@ def test_a_candidate_that_could_have_no_list_is_none() -> None:
     refused = able_to_agree(chosen, known, Policy(synchronous_required=4))
     assert (refused.candidate, [one.name for one in refused.excluded]) == (None, ["r3", "r1"])
     assert "4 replicas must confirm" in refused.excluded[-1].reason
-    assert able_to_agree(refused, known, Policy(synchronous_required=4)) == refused
+    for k in (4, 5):
+        assert able_to_agree(refused, known, Policy(synchronous_required=k)) == refused
 
 
 @given(st.text(min_size=1, max_size=8), st.integers(1, 3))

@@ -11,7 +11,7 @@ from handyrep.decide.assess import assess, assess_cluster, assess_server
 from handyrep.model.answer import Answer
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts, Seen
-from handyrep.model.status import Health
+from handyrep.model.status import Health, Status
 from tests.factories import make_cluster, make_member, make_server
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
@@ -73,6 +73,63 @@ def test_each_row(role: str, was: Health, seen: Seen, verified: bool, row: str, 
     assert (found, status.health) == (row, health)
     assert status.reason
     assert status.stale is (row == "S42")
+
+
+@pytest.mark.parametrize(
+    ("role", "was", "seen", "verified", "row"),
+    [
+        ("master", Health.HEALTHY, Seen(alive=YES, running=NO), True, "S01"),
+        ("master", Health.DOWN, Seen(running=NO), False, "S02"),
+        ("master", Health.HEALTHY, Seen(stranger="2"), True, "S03"),
+        ("master", Health.DOWN, Seen(up=YES, stranger="2", facts=facts(in_recovery=True)), False, "S04"),
+        ("replica", Health.DOWN, Seen(up=YES, stranger="2", facts=facts(in_recovery=False)), False, "S04"),
+        ("master", Health.DOWN, Seen(up=YES, facts=facts(in_recovery=True)), False, "S30"),
+        ("replica", Health.DOWN, Seen(up=YES, facts=facts(in_recovery=False)), False, "S40"),
+        ("replica", Health.DOWN, Seen(up=YES), False, "S10"),
+        ("master", Health.DOWN, WELL, True, "S39"),
+        ("replica", Health.UNAVAILABLE, FOLLOWS, True, "S49"),
+        ("replica", Health.UNKNOWN, Seen(up=YES), False, "S11"),
+        ("replica", Health.LAGGED, Seen(up=YES, replicating=NO), False, "S12"),
+        ("master", Health.HEALTHY, Seen(up=YES, writable=NO), True, "S13"),
+        ("replica", Health.HEALTHY, Seen(up=YES, replicating=NO), True, "S13"),
+        ("master", Health.HEALTHY, but(WELL, writable=NO, host_answers=NO), True, "S31"),
+        ("replica", Health.HEALTHY, but(FOLLOWS, replicating=NO, host_answers=NO), True, "S41"),
+        ("replica", Health.LAGGED, but(FOLLOWS, replicating=UNKNOWN, host_answers=NO), True, "S42"),
+        ("replica", Health.HEALTHY, but(FOLLOWS, replicating=UNKNOWN), True, "S42"),
+        ("replica", Health.WARNING, but(FOLLOWS, replicating=UNKNOWN, host_answers=NO), True, "S43"),
+        ("replica", Health.HEALTHY, but(FOLLOWS, host_answers=NO, running=NO), True, "S20"),
+        ("master", Health.HEALTHY, but(WELL, host_answers=UNKNOWN, running=UNKNOWN), True, "S20"),
+        ("replica", Health.HEALTHY, but(FOLLOWS, running=NO, lag=5000.0), True, "S21"),
+        ("replica", Health.HEALTHY, but(FOLLOWS, running=UNKNOWN), True, "S49"),
+        ("master", Health.HEALTHY, but(WELL, running=UNKNOWN), True, "S39"),
+        ("pgbouncer", Health.UNKNOWN, Seen(up=NO), True, "S51"),
+        ("pgbouncer", Health.UNKNOWN, Seen(up=YES), True, "S50"),
+        ("archive", Health.HEALTHY, Seen(host_answers=YES), False, "S60"),
+        ("archive", Health.HEALTHY, Seen(host_answers=NO), False, "S61"),
+        ("archive", Health.HEALTHY, Seen(), True, "S69"),
+    ],
+)
+def test_of_several_rows_that_fit_the_first_counts(
+    role: str, was: Health, seen: Seen, verified: bool, row: str
+) -> None:
+    assert assess_server(make_member(make_server("s", role), was), seen, verified=verified)[0] == row
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (FOLLOWS, "replicates, 1 behind"),
+        (but(FOLLOWS, lag=None), "replicates, unknown behind"),
+        (but(FOLLOWS, lag=10.0), "replicates, 10 behind"),
+        (but(FOLLOWS, lag=10.5), "replicates, 10.5 behind (limit 10)"),
+        (Seen(up=YES, stranger="9"), "a PostgreSQL of another cluster answers in its place (system identifier 9), and is left alone"),
+        (Seen(), "no answer, so its state is not known"),
+        (Seen(notes=("a", "b")), "no answer, so its state is not known (a; b)"),
+    ],
+)  # fmt: skip
+def test_what_is_told_of_a_replica(seen: Seen, reason: str) -> None:
+    _, status = assess_server(make_member(make_server("s", lag_limit=10.0)), seen, verified=True)
+    assert (status.reason, status.since) == (reason, None)
 
 
 def look(seen: Seen, *, verified: bool = True) -> Picture:
@@ -147,3 +204,70 @@ def test_a_server_that_is_not_in_the_cluster_changes_nothing() -> None:
     after = assess(trio, Picture(seen=MappingProxyType({"stranger": WELL, "m1": WELL}), verified=True))
     assert set(after.members) == set(trio.members)
     assert after.members["m1"].in_recovery is Answer.NO
+
+
+def test_the_roll_up_says_what_is_wrong_and_with_whom() -> None:
+    trio = make_cluster()
+    second = [make_member(make_server(name), in_recovery=NO) for name in ("r1", "r2")]
+    assert assess_cluster(make_cluster(make_member(make_server("m1", "master")), *second)) == Status(
+        Health.DOWN, "more than one master: m1 and r1, r2"
+    )
+    ill = [make_member(make_server(name), Health.DOWN) for name in ("r1", "r2")]
+    assert assess_cluster(make_cluster(make_member(make_server("m1", "master")), *ill)) == Status(
+        Health.WARNING, "r1: as the test says; r2: as the test says"
+    )
+    out_of_use = make_member(make_server("r3", enabled=False), Health.DOWN)
+    assert assess_cluster(trio.with_member(out_of_use)) == Status(Health.HEALTHY, "master m1 works, 2 replicas follow")
+    frozen = dataclasses.replace(trio, frozen="a question")
+    assert assess_cluster(frozen) == Status(Health.WARNING, "automation stands still: a question")
+    alone = make_cluster(make_server("m1", "master"))
+    assert assess_cluster(alone).health is Health.WARNING
+
+
+def test_a_look_changes_the_roll_up_as_well() -> None:
+    assert assess(make_cluster(), look(FOLLOWS)).status.health is Health.DOWN
+
+
+@pytest.mark.parametrize("was", [None, True, False])
+@pytest.mark.parametrize("replicating", Answer)
+def test_what_a_look_does_not_tell_stays_as_it_was_known(replicating: Answer, was: bool | None) -> None:
+    known = make_cluster().with_member(make_member(make_server("r1"), replicating=was, lag=2.0, in_recovery=YES))
+    after = assess(known, look(Seen(up=YES, replicating=replicating), verified=False)).members["r1"]
+    assert after.replicating is {YES: True, NO: False, UNKNOWN: was}[replicating]
+    assert (after.lag, after.in_recovery) == (2.0, YES)
+
+
+def test_what_a_look_tells_is_known_from_then_on() -> None:
+    after = assess(make_cluster(), look(but(FOLLOWS, lag=7.0))).members["r1"]
+    assert (after.lag, after.replicating, after.in_recovery, after.last_well) == (7.0, True, YES, Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("seen", "last_well", "expected"),
+    [
+        (Seen(up=YES), None, None),
+        (Seen(up=YES), Health.LAGGED, Health.LAGGED),
+        (but(FOLLOWS, host_answers=NO), Health.LAGGED, Health.LAGGED),
+        (but(FOLLOWS, host_answers=NO), None, None),
+        (but(FOLLOWS, lag=5000.0), None, Health.LAGGED),
+        (but(FOLLOWS, replicating=NO), Health.LAGGED, None),
+    ],
+)
+def test_only_a_replica_that_was_seen_to_replicate_well_was_well(
+    seen: Seen, last_well: Health | None, expected: Health | None
+) -> None:
+    known = make_cluster().with_member(make_member(make_server("r1"), last_well=last_well))
+    assert assess(known, look(seen, verified=seen.facts is not None)).members["r1"].last_well is expected
+
+
+@pytest.mark.parametrize("was", [Health.DOWN, Health.WARNING])
+def test_a_poll_that_tells_nothing_new_changes_nothing_though_it_was_well_once(was: Health) -> None:
+    member = make_member(make_server("r1"), was, last_well=Health.HEALTHY)
+    seen = Seen(up=NO if was is Health.DOWN else YES)
+    assert assess_server(member, seen, verified=False)[1] == member.status
+
+
+def test_one_that_is_as_it_was_when_it_was_well_keeps_its_words() -> None:
+    member = make_member(make_server("r1"), Health.LAGGED, last_well=Health.LAGGED)
+    _, status = assess_server(member, but(FOLLOWS, replicating=UNKNOWN), verified=True)
+    assert status == dataclasses.replace(member.status, stale=True)

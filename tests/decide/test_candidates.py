@@ -12,6 +12,7 @@ from handyrep.decide.policy import Policy
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts, Seen
+from handyrep.model.verdict import Excluded
 from tests.factories import make_cluster, make_server
 
 POLICY = Policy(max_lost_wal_bytes=1000)
@@ -86,11 +87,40 @@ def test_a_stranger_does_not_set_the_mark() -> None:
     assert choice.candidate == "r1"
 
 
+def test_a_stranger_that_was_read_proves_nothing() -> None:
+    seen = picture(r1=facts(500), r2=facts(500, identifier="2"))
+    assert choose(["r1"], cluster("ANY 1 (r1, r2)"), seen, POLICY, last_lsn=None).candidate is None
+
+
+def test_one_that_is_a_master_already_does_not_set_the_mark() -> None:
+    seen = picture(r1=facts(500), r2=facts(900, in_recovery=False))
+    assert choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500)).candidate == "r1"
+
+
+def test_the_first_that_is_fit_is_taken_by_an_estimate_and_by_a_person_s_word_as_well() -> None:
+    seen, accepting = picture(r1=facts(500), r2=facts(500)), dataclasses.replace(POLICY, loss_accepted=True)
+    assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=None, estimated=Lsn(600)).candidate == "r1"
+    assert choose(["r1", "r2"], cluster(), seen, accepting, last_lsn=None).candidate == "r1"
+
+
 def test_loss_beyond_what_is_allowed_is_refused_and_told() -> None:
     choice = choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=Lsn(1501))
     assert choice.candidate is None
     assert choice.excluded[0].reason == "it lacks 1001 bytes of the old master's WAL (max_lost_wal allows 1000)"
     assert choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=Lsn(1500)).lost_bytes == 1000
+
+
+def test_who_was_taken_out_before_is_told_where_the_rest_is_refused() -> None:
+    seen = picture(r1=facts(400), r2=facts(500))
+    refused = choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(5000))
+    assert [one.name for one in refused.excluded] == ["r1", "r2"]
+
+
+def test_what_a_choice_rests_on_is_told() -> None:
+    read = choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=Lsn(600))
+    assert read.proof == "the old master's WAL ends at 0/258 and r1 has it to 0/1F4"
+    ahead = choose(["r1"], cluster(), picture(r1=facts(500)), POLICY, last_lsn=None, estimated=Lsn(400))
+    assert ahead.proof == "it is estimated to lack 0 bytes of the old master's WAL (max_lost_wal allows 1000)"
 
 
 def test_an_unknown_end_of_wal_is_no_proof() -> None:
@@ -143,12 +173,43 @@ def test_c2_c14_one_whose_replay_is_paused_is_taken_only_where_no_other_is_fit()
     assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r1").candidate == "r1"
 
 
+def test_of_those_that_replay_the_first_is_named() -> None:
+    three = make_cluster(make_server("m1", "master"), *(make_server(name) for name in ("r1", "r2", "r3")))
+    seen = picture(r1=facts(500, paused=True), r2=facts(500), r3=facts(500))
+    choice = choose(["r1", "r2", "r3"], three, seen, POLICY, last_lsn=Lsn(500))
+    assert [one.reason for one in choice.excluded] == ["its replay is paused, and that of r2 is not"]
+
+
+def test_a_replica_without_a_voice_does_not_count_among_those_that_were_read() -> None:
+    servers = (make_server("m1", "master"), *(make_server(name) for name in ("r1", "r2", "r3")))
+    known = make_cluster(*servers, system_identifier="1", synchronous_standby_names="ANY 1 (r1, r2)")
+    choice = choose(["r1"], known, picture(r1=facts(9), r2=facts(9), r3=facts(9)), POLICY, last_lsn=None)
+    assert "R 2 + k 1 > N 2" in choice.proof
+
+
 def test_a_named_one_is_taken_or_none() -> None:
     seen = picture(r1=facts(500), r2=facts(500))
     assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2").candidate == "r2"
     refused = choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2")
     assert refused.candidate is None
     assert "selection plugin does not name it" in refused.excluded[0].reason
+
+
+MOVING = (
+    "it is being worked on, or it could not be made sure that it receives nothing more: its position may still move"
+)
+
+
+def test_one_whose_position_may_still_move_neither_takes_over_nor_counts_nor_sets_the_mark() -> None:
+    seen = picture(r1=facts(500), r2=facts(900))
+    standing = frozenset({"r1"})
+    choice = choose(["r2", "r1", "m1"], cluster(), seen, POLICY, last_lsn=Lsn(500), standing=standing)
+    assert choice.candidate == "r1", "r2 is ahead for the moment only"
+    assert choice.excluded == (Excluded("r2", MOVING), Excluded("m1", "it is not an enabled replica of this cluster"))
+    synchronous, seen = cluster("ANY 1 (r1, r2)"), picture(r1=facts(500), r2=facts(500))
+    assert choose(["r1"], synchronous, seen, POLICY, last_lsn=None).candidate == "r1"
+    assert choose(["r1"], synchronous, seen, POLICY, last_lsn=None, standing=standing).candidate is None
+    assert choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500), standing=frozenset()).candidate is None
 
 
 @given(

@@ -31,6 +31,7 @@ def test_a_burst_counts_for_a_while_and_a_position_that_went_back_is_no_rate() -
     assert last.bytes_per_s == 500.0
     assert seen_again(last, Lsn(3000), 142.0).bytes_per_s == 0.0
     assert seen_again(LastSeen(Lsn(3000), 12.0), Lsn(10), 13.0).bytes_per_s == 0.0
+    assert seen_again(LastSeen(Lsn(3000), 12.0, 9.0), Lsn(10), 142.0).bytes_per_s == 0.0
     assert seen_again(LastSeen(Lsn(3000), 12.0, 9.0), Lsn(4000), 12.0) == LastSeen(Lsn(4000), 12.0)
 
 

@@ -90,6 +90,33 @@ def test_the_second_fence_is_tried_when_the_first_gives_no_proof() -> None:
     assert next_move(after(a_run(), ("recheck", SUCCESS), ("fence fence_a", UNCERTAIN))) == Do(Step("fence", "fence_b"))
 
 
+def test_a_fence_that_gave_no_proof_is_nothing_to_see_to_once_another_did() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", FAIL))
+    while isinstance(move := next_move(run), Do):
+        run = after(run, (str(move.step), SUCCESS))
+    assert move == Finished(())
+
+
+def test_every_replica_is_told_to_follow_and_every_command_is_run() -> None:
+    steps = steps_when_all_goes_well(a_run(replicas=("r1", "r2", "r3"), extra_commands=("mail", "page")))
+    assert steps[-4:] == ["follow r2", "follow r3", "extra mail", "extra page"]
+
+
+def test_replicas_that_would_not_stand_still_are_taken_into_account_and_not_waited_for() -> None:
+    run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", SUCCESS), ("freeze", FAIL))
+    assert next_move(run) == Do(Step("rescue"))
+
+
+def test_clients_that_were_held_back_are_let_on_to_the_old_master_when_it_is_given_up() -> None:
+    run = after(a_run(proxies="multi_pgbouncer"), ("recheck", SUCCESS))
+    assert next_move(run) == Do(Step("hold", "multi_pgbouncer"))
+    for held in (SUCCESS, FAIL, UNCERTAIN):
+        gone_wrong = after(run, ("hold multi_pgbouncer", held)).with_end(untouched("fence_a", FAIL))
+        gone_wrong = gone_wrong.with_end(untouched("fence_b", FAIL))
+        assert next_move(gone_wrong) == Do(Step("let_on", "multi_pgbouncer"))
+        assert isinstance(next_move(after(gone_wrong, ("let_on multi_pgbouncer", SUCCESS))), Abandoned)
+
+
 def test_without_any_proof_everything_is_undone_in_reverse() -> None:
     run = after(a_run(), ("recheck", SUCCESS), ("fence fence_a", FAIL), ("fence fence_b", UNCERTAIN))
     assert next_move(run) == Do(Step("release", "fence_b"))

@@ -7,7 +7,16 @@ import pytest
 
 from handyrep.decide.candidates import choose
 from handyrep.decide.policy import Policy
-from handyrep.decide.promise import UNDER_NO_LIST, are_readable_from, remembered
+from handyrep.decide.promise import (
+    UNDER_NO_LIST,
+    about_to_order,
+    are_readable_from,
+    may_be_in_force,
+    now_in_force,
+    promises,
+    remembered,
+)
+from handyrep.decide.quorum import parse_sync_list
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
@@ -48,6 +57,24 @@ def test_the_first_list_that_is_seen_counts_once_enough_replicas_have_what_stood
     assert not are_readable_from(settled, frozenset({"r1"}))
 
 
+def test_the_first_look_says_nothing_of_what_a_list_kept_from_elsewhere_covers() -> None:
+    kept = make_cluster(synchronous_standby_names="ANY 1 (r1, r2)")
+    assert kept.timeline == 0
+    seen = remembered(kept, look("ANY 1 (r1, r2)", 100, r1=50, r2=50))
+    assert (seen.older_lists, seen.list_since) == ((UNDER_NO_LIST,), "0/64")
+
+
+def test_a_list_that_covers_everything_goes_on_doing_so_however_far_replicas_are_behind() -> None:
+    seen = remembered(known(), look("ANY 1 (r1, r2)", 200, r1=100))
+    assert (seen.older_lists, seen.list_since) == ((), "")
+
+
+def test_whose_cluster_it_is_and_its_timeline_are_learnt_from_its_master() -> None:
+    learnt = remembered(make_cluster(), look(""))
+    assert (learnt.system_identifier, learnt.timeline) == ("1", 1)
+    assert remembered(dataclasses.replace(learnt, timeline=3), look("")).timeline == 3
+
+
 def test_a_list_that_was_changed_counts_together_with_the_one_before() -> None:
     changed = remembered(known(), look("ANY 1 (r3)", 200, r1=200, r2=150))
     assert changed.older_lists == ("ANY 1 (r1, r2)",)
@@ -63,6 +90,24 @@ def test_two_changes_in_a_row_leave_three_lists_to_count() -> None:
     twice = remembered(once, look("ANY 1 (r4)", 300, r4=250))
     assert twice.older_lists == ("ANY 1 (r1, r2)", "ANY 1 (r3)")
     assert twice.list_since == "0/12C"
+
+
+def test_lists_that_change_to_and_fro_are_each_counted_once() -> None:
+    again = dataclasses.replace(known(), older_lists=("ANY 1 (r1, r2)",), list_since="0/64")
+    assert remembered(again, look("ANY 1 (r3)", 200)).older_lists == ("ANY 1 (r1, r2)",)
+
+
+def test_every_list_that_may_matter_is_kept_in_its_order_and_once() -> None:
+    first, second, third, present = "ANY 1 (r3)", "ANY 1 (r4)", "ANY 1 (r5)", "ANY 1 (r1, r2)"
+    ordered = about_to_order(about_to_order(dataclasses.replace(known(), older_lists=(first,)), second), third)
+    assert ordered.ordered_lists == (second, third)
+    assert promises(ordered) == tuple(parse_sync_list(one) for one in (present, first, second, third))
+    assert may_be_in_force(about_to_order(known(), present)) == (present,)
+    done = now_in_force(dataclasses.replace(ordered, list_since="0/64"), third)
+    assert (done.older_lists, done.ordered_lists) == ((first, present, second), ())
+    assert done.list_since == "", "from where it covers everything is known at the next look"
+    repeated = dataclasses.replace(ordered, ordered_lists=(first, present))
+    assert now_in_force(repeated, third).older_lists == (first, present)
 
 
 def test_a_change_to_no_list_promises_nothing_and_is_forgotten_at_once() -> None:
@@ -100,12 +145,26 @@ def test_without_one_recorded_master_nothing_is_learnt() -> None:
     assert remembered(cluster, look("ANY 1 (r1, r2)")) == cluster
 
 
-def test_a_former_master_that_replicates_is_none_any_more() -> None:
-    cluster = dataclasses.replace(known(), deposed=("r1", "r2"))
-    yes = Answer.YES
-    seen = {"r1": Seen(replicating=yes, facts=facts(9)), "r2": Seen(replicating=yes, facts=facts(9, in_recovery=False))}
-    picture = Picture(seen=MappingProxyType(seen))
-    assert remembered(cluster, picture).deposed == ("r2",), "one that takes writes follows nobody"
+FOLLOWING = Seen(replicating=Answer.YES, facts=facts(9))
+
+
+@pytest.mark.parametrize(
+    ("seen", "follows"),
+    [
+        (FOLLOWING, True),
+        (dataclasses.replace(FOLLOWING, facts=facts(9, in_recovery=False)), False),
+        (dataclasses.replace(FOLLOWING, facts=None), False),
+        (dataclasses.replace(FOLLOWING, replicating=Answer.UNKNOWN), False),
+        (dataclasses.replace(FOLLOWING, replicating=Answer.NO), False),
+    ],
+)
+def test_only_one_that_is_seen_to_replicate_is_no_former_master_and_not_astray_any_more(
+    seen: Seen, *, follows: bool
+) -> None:
+    cluster = dataclasses.replace(known(), deposed=("r1", "r2"), astray=("r1", "r2"))
+    after = remembered(cluster, Picture(seen=MappingProxyType({"r1": seen})))
+    left = ("r2",) if follows else ("r1", "r2")
+    assert (after.deposed, after.astray) == (left, left)
 
 
 def test_a_second_failover_right_after_the_first_does_not_take_the_new_list_for_a_proof() -> None:

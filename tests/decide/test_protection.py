@@ -67,6 +67,17 @@ def test_a_list_that_does_not_cover_what_was_acknowledged_before_is_no_protectio
     assert "to 0/64, is not on enough of them yet" in found.missing[0]
 
 
+def test_what_is_missing_is_told_fence_by_fence_and_replica_by_replica() -> None:
+    listed = "ANY 1 (r1, r2, r3)"
+    found = protection(make_cluster(synchronous_standby_names=listed), seen("r1"), (CANNOT, ROUTES))
+    assert found.missing == (
+        "no fence could prove now that the master itself acknowledges nothing (fence_command: it says nothing; fence_proxy: the routes alone)",
+        "r2, r3 could not be read, and may be the only replica that has a commit (ANY 1 (r1, r2, r3))",
+    )
+
+
 def test_every_level_is_explained() -> None:
+    assert [level.value for level in Level] == ["P0", "P1", "P2", "P3", "P4"]
+    assert all(MEANINGS.values())
     assert set(MEANINGS) == set(Level)
     assert len(set(itertools.chain(MEANINGS.values()))) == len(Level)

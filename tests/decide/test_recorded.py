@@ -123,8 +123,16 @@ def test_a_field_that_is_missing_or_new_or_of_another_kind_is_an_error(path: tup
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_a_record_of_another_version_is_not_read(version: object) -> None:
-    with pytest.raises(RecordError, match=f"reads version {VERSION}"):
+    with pytest.raises(RecordError, match=f"is of version {version!r}, and .* reads version {VERSION}") as refused:
         recall({**record(FULL), "version": version})
+    assert "Replay it with the HandyRep that wrote it" in str(refused.value)
+
+
+def test_what_is_wrong_in_a_record_is_told_by_its_place() -> None:
+    plain = written(FULL)
+    plain["situation"]["policy"]["remaster"] = "perhaps"
+    with pytest.raises(RecordError, match=r"situation\.policy\.remaster"):
+        recall(plain)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +179,19 @@ def test_a_verdict_differs_by_its_rule_or_move_not_by_its_words() -> None:
     assert "F16 (ask)" in differs(then, Verdict("F16", Move.ASK, "as it was said"))
 
 
-def _seen(**changes: Any) -> Situation:
-    seen = {**FULL.picture.seen, "m1": dataclasses.replace(FULL.picture.seen["m1"], **changes)}
+def _seen(name: str = "m1", **changes: Any) -> Situation:
+    seen = {**FULL.picture.seen, name: dataclasses.replace(FULL.picture.seen[name], **changes)}
+    return dataclasses.replace(FULL, picture=Picture(seen=seen))
+
+
+def _told(**changes: Any) -> Situation:
+    """The replica told something else of itself."""
+    return _seen("r1", facts=dataclasses.replace(FACTS, **changes))
+
+
+def _named(name: str) -> Situation:
+    """What was seen of the replica was seen of another one."""
+    seen = {"m1": FULL.picture.seen["m1"], name: FULL.picture.seen["r1"]}
     return dataclasses.replace(FULL, picture=Picture(seen=seen))
 
 
@@ -185,6 +204,15 @@ def _seen(**changes: Any) -> Situation:
         (_seen(facts=dataclasses.replace(FACTS, received_lsn=Lsn(10))), False),
         (_seen(sees_master=Answer.YES), False),
         (dataclasses.replace(FULL, proofs=()), False),
+        (_told(received_lsn=Lsn(10), message_age_s=7.0), True),
+        (_told(in_recovery=False), False),
+        (_told(timeline=2), False),
+        (_named("r1"), True),
+        (_named("r2"), False),
+        (dataclasses.replace(FULL, proofs=(Proof("fence_stop", Answer.YES, "in other words"),)), True),
+        (dataclasses.replace(FULL, proofs=(Proof("fence_stop", Answer.NO, "its proof can be had"),)), False),
+        (dataclasses.replace(FULL, proofs=(Proof("fence_lease", Answer.YES, "its proof can be had"),)), False),
+        (dataclasses.replace(FULL, choice=dataclasses.replace(FULL.choice, candidate="r3")), False),
         (dataclasses.replace(FULL, choice=Choice("r2")), False),
         (dataclasses.replace(FULL, choice=Choice("r1")), False),
     ],
@@ -198,6 +226,7 @@ def test_verdicts_are_alike_when_the_answers_are(other: Situation, *, alike: boo
 def test_where_nothing_is_to_be_done_the_rule_says_it_all() -> None:
     well = Verdict("F07", Move.NOTHING, "")
     assert likeness(FULL, well) == likeness(Situation(cluster=Cluster(), picture=Picture(), policy=Policy()), well)
+    assert likeness(FULL, well) != likeness(FULL, Verdict("F01", Move.NOTHING, ""))
 
 
 def test_no_secret_can_be_in_a_record() -> None:

@@ -61,7 +61,7 @@ def list_of_next_master(cluster: Cluster, new: str, policy: Policy) -> tuple[Syn
 
 def able_to_agree(choice: Choice, cluster: Cluster, policy: Policy) -> Choice:
     """The choice, unless its candidate could be given no list: then it is known before anything is stopped."""
-    if choice.candidate is None or not policy.synchronous_required:
+    if choice.candidate is None:
         return choice
     names, why = list_of_next_master(cluster, choice.candidate, policy)
     without = Excluded(choice.candidate, f"it can have no list of synchronous replicas: {why}")

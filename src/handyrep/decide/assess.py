@@ -34,12 +34,12 @@ class Case:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """`health` None keeps the status as it was; `sentence` may use {lag}, {limit}, {notes} and {stranger}."""
+    """`health` None keeps the status as it was, sentence and all; `sentence` may use {lag}, {limit}, {notes} and {stranger}."""
 
     id: str
     when: Callable[[Case], bool]
     health: Health | None
-    sentence: str
+    sentence: str = ""
     stale: bool = False
 
 
@@ -65,7 +65,7 @@ _REACHABLE = (
         "verified down: its host answers and says that PostgreSQL does not run{notes}",
     ),
     # It was looked at in full before, and no answer is what it was found by then.
-    Row("S05", lambda c: _not_up(c) and not c.verified and c.member.status.health is Health.DOWN, None, ""),
+    Row("S05", lambda c: _not_up(c) and not c.verified and c.member.status.health is Health.DOWN, None),
     Row("S03", _not_up, Health.UNAVAILABLE, "no answer, so its state is not known{notes}"),
     Row(
         "S04",
@@ -87,7 +87,7 @@ _POLLED = (
         Health.UNKNOWN,
         "accepts connections; not verified yet",
     ),
-    Row("S12", lambda c: not c.verified, None, ""),
+    Row("S12", lambda c: not c.verified, None),
     Row(
         "S13", lambda c: c.seen.facts is None, Health.WARNING, "accepts connections, but could not be looked at{notes}"
     ),
@@ -144,7 +144,6 @@ REPLICA_ROWS = (
         "S42",
         lambda c: c.seen.replicating is UNKNOWN and (c.member.last_well is not None or _was(*_VERIFIED_WELL)(c)),
         None,
-        "",
         stale=True,
     ),
     Row(
@@ -166,11 +165,11 @@ PROXY_ROWS = (
     Row("S50", lambda c: c.seen.up is YES, Health.HEALTHY, "lets clients in"),
     Row("S51", lambda c: c.seen.up is NO, Health.UNAVAILABLE, "does not let clients in{notes}"),
     Row("S52", _was(Health.UNKNOWN), Health.UNKNOWN, "not looked at yet"),
-    Row("S59", lambda _: True, None, ""),
+    Row("S59", lambda _: True, None),
 )  # fmt: skip
 OTHER_ROWS = (
     Row("S60", lambda c: c.seen.host_answers is YES, Health.HEALTHY, "its host answers"),
-    Row("S61", lambda c: not c.verified, None, ""),
+    Row("S61", lambda c: not c.verified, None),
     Row("S69", lambda _: True, Health.UNAVAILABLE, "its host does not answer{notes}"),
 )
 _TABLES = {

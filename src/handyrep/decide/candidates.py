@@ -3,7 +3,7 @@
 The order is the selection plugin's. Of those that are left, the first one is taken.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from handyrep.decide.policy import Policy
 from handyrep.decide.promise import are_readable_from
@@ -35,7 +35,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     `estimated`: where the WAL of an asynchronous master may have ended, for want of anything better; None: that does not count.
     `slack_bytes`: so far behind is not held against a candidate while the master still writes: the end of its WAL is waited for later.
     """
-    still = frozenset(_all_replicas(cluster)) if standing is None else standing
+    still: Collection[str] = _all_replicas(cluster) if standing is None else standing
     facts = {name: picture.of(name).facts for name in _all_replicas(cluster) if name in still}
     best = _most_advanced(facts.values(), cluster)
     reasons = {

@@ -15,8 +15,8 @@ def seen_again(before: LastSeen | None, lsn: Lsn, now_s: float) -> LastSeen:
     if before is None or now_s <= before.at_s:
         return LastSeen(lsn, now_s)
     elapsed_s = now_s - before.at_s
-    kept = before.bytes_per_s * max(1.0 - elapsed_s / _FADES_OVER_S, 0.0)
-    return LastSeen(lsn, now_s, max(max(lsn - before.lsn, 0) / elapsed_s, kept))
+    kept = before.bytes_per_s * (1.0 - elapsed_s / _FADES_OVER_S)
+    return LastSeen(lsn, now_s, max((lsn - before.lsn) / elapsed_s, kept, 0.0))
 
 
 def estimated_end(last: LastSeen | None, now_s: float) -> Lsn | None:

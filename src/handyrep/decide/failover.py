@@ -14,7 +14,7 @@ from handyrep.model.observation import Picture, Seen
 from handyrep.model.server import Role
 from handyrep.model.verdict import Choice, Move, Verdict
 
-YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+YES, NO = Answer.YES, Answer.NO
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ import dataclasses
 class Policy:
     """What the operator allows.
 
-    `max_lost_wal_bytes`: an asynchronous failover that may lose more is refused. `witness_age_s`: a replica that heard from the
-    master within this time is a sign of life.
+    `max_lost_wal_bytes`: an asynchronous failover that may lose more is refused.
     `estimate_lost_wal`: where the old master's disk cannot be read, that is judged by an estimate.
     `synchronous_required`: so many replicas must confirm each commit; 0: that is left as it is. `synchronous_replicas`: those that may; none
     named: all.

@@ -129,7 +129,7 @@ def _to_undo(stage: Stage, run: Run) -> tuple[str, ...]:
         return tuple(e.step.subject for e in run.ended if e.step.stage in (HOLD.id, PAUSE.id))
     tried = [e.step.subject for e in run.ended if e.step.stage == FENCE.id and not _untouched(e)]
     if stage is RELEASE:
-        return tuple(dict.fromkeys(reversed(tried)))
+        return tuple(reversed(tried))
     return ("",) if tried and run.was_running else ()
 
 

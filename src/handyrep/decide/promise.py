@@ -32,7 +32,7 @@ def remembered(cluster: Cluster, picture: Picture) -> Cluster:
     cluster = _with_list(cluster, facts)
     cluster = dataclasses.replace(
         cluster,
-        system_identifier=cluster.system_identifier or facts.system_identifier,
+        system_identifier=facts.system_identifier,
         timeline=max(cluster.timeline, facts.timeline),
     )
     return dataclasses.replace(cluster, older_lists=(), list_since="") if _is_settled(cluster, picture) else cluster

@@ -38,7 +38,7 @@ def parse_sync_list(text: str) -> SyncList | None:
     head = _HEAD.fullmatch(text)
     needed, listed = (int(head[2]), head[3]) if head else (1, text)
     names = _names(listed)
-    if not names or "*" in names or not 1 <= needed <= len(names):
+    if "*" in names or not 1 <= needed <= len(names):
         return None
     return SyncList(needed, names)
 
@@ -46,7 +46,7 @@ def parse_sync_list(text: str) -> SyncList | None:
 def _names(listed: str) -> tuple[str, ...]:
     names: list[str] = []
     position = 0
-    while position < len(listed):
+    while position <= len(listed):
         match = _NAME.match(listed, position)
         if match is None:
             return ()
@@ -55,4 +55,4 @@ def _names(listed: str) -> tuple[str, ...]:
         if position < len(listed) and listed[position] != ",":
             return ()
         position += 1
-    return tuple(dict.fromkeys(names)) if len(set(names)) == len(names) else ()
+    return tuple(names) if len(set(names)) == len(names) else ()

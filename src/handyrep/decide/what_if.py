@@ -13,7 +13,7 @@ from handyrep.errors import RefusedError
 from handyrep.model.answer import Answer
 from handyrep.model.observation import Picture, Seen
 
-YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
+NO, UNKNOWN = Answer.NO, Answer.UNKNOWN
 
 
 class Fate(enum.StrEnum):
@@ -53,7 +53,7 @@ def parse(text: str, roles: Mapping[str, str]) -> Hypothesis:
     subject = whom.strip()
     for ending in (" host", " hosts"):
         if fate is Fate.DIES and subject.lower().endswith(ending):
-            subject, fate = subject[: -len(ending)].strip(), Fate.HOST_DIES
+            subject, fate = subject[: -len(ending)], Fate.HOST_DIES
     return Hypothesis(_names(subject, roles), fate)
 
 
@@ -72,7 +72,7 @@ def _names(subject: str, roles: Mapping[str, str]) -> tuple[str, ...]:
 
 def _known(name: str, names: Collection[str]) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
+        near = difflib.get_close_matches(name, names)
         meant = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
         raise RefusedError(f"there is no server {name!r}", remedy=meant)
 
