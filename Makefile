@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants simulate bench switchovers cost benign killed outcomes soak clean system
+.PHONY: help demo test check fix docs mutants mutation simulate bench switchovers cost benign killed outcomes soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -24,10 +24,13 @@ fix: $(VENV)/.dev ## Format the code and repair what the linter can repair
 	@$(VENV)/bin/ruff check --fix -q src tests scripts bench soak; $(VENV)/bin/ruff format -q src tests scripts bench soak
 
 docs: $(VENV)/.dev ## Make the generated pages and the sample configuration again
-	@$(PY) scripts/make_docs.py
+	@$(PY) -m scripts.make_docs
 
 mutants: $(VENV)/.dev ## Put old faults back, one by one, and see a test catch each
 	@$(PY) scripts/mutants.py $(ARGS)
+
+mutation: $(VENV)/.dev ## Change decide/ in every small way and see that a test notices (ARGS="--module promise", ARGS=--write)
+	@$(PY) -m tests.mutation $(ARGS)
 
 simulate: $(VENV)/.dev ## Fail over 50,000 times in imagined clusters and look at every invariant (ARGS="--failovers N --seed S --json")
 	@$(PY) -m tests.simulation.simulate $(ARGS)
