@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.mutation.page import chapter
+
 from handyrep.config.reference import reference
 from handyrep.config.sample import sample
 from handyrep.decide.docs import page as safety
@@ -12,7 +14,7 @@ PAGES = {
     "examples/handyrep.conf": sample,
     "docs/configuration.md": reference,
     "docs/plugins.md": page,
-    "docs/safety.md": safety,
+    "docs/safety.md": lambda: f"{safety()}\n{chapter()}",
 }
 
 for name, make in PAGES.items():

@@ -15,6 +15,7 @@ from handyrep.decide.stages import (
     FENCE,
     FOLLOW,
     HOLD,
+    PAUSE,
     PLANS,
     PROMOTE,
     REJOIN,
@@ -50,7 +51,7 @@ def test_only_a_fence_has_another_that_may_be_tried_instead() -> None:
 
 
 def test_what_must_be_known_before_the_promote_is_undone_when_it_is_not() -> None:
-    necessary = {"recheck", "preflight", "choose", "agree", "catch_up"}
+    necessary = {"recheck", "preflight", "choose", "agree", "pause", "catch_up"}
     assert leading(Then.UNDO) == (necessary, necessary)
     assert necessary <= {stage.id for stage in BEFORE_PROMOTE}
 
@@ -68,7 +69,10 @@ def test_what_failed_is_never_repeated_and_what_may_have_happened_only_where_tha
 
 
 def test_what_the_next_steps_look_at_themselves_is_not_reported_as_left_undone() -> None:
-    assert leading(Then.HEED) == ({"hold", "freeze", "rescue", "promote"}, {"hold", "rescue", "promote"})
+    assert leading(Then.HEED) == (
+        {"hold", "hasten", "freeze", "rescue", "promote"},
+        {"hold", "hasten", "rescue", "promote"},
+    )
 
 
 def test_whatever_else_does_not_succeed_is_reported() -> None:
@@ -80,7 +84,7 @@ def test_whatever_else_does_not_succeed_is_reported() -> None:
     ("kind", "order"),
     [
         (RunKind.FAILOVER, "recheck hold fence freeze rescue choose agree promote confirm record repoint slots follow extra"),
-        (RunKind.SWITCHOVER, "preflight choose agree fence catch_up promote confirm record repoint slots follow rejoin extra"),
+        (RunKind.SWITCHOVER, "preflight choose agree hasten pause fence catch_up promote confirm record repoint slots follow rejoin extra"),
         (RunKind.ADOPTION, "confirm record repoint slots follow"),
     ],
 )  # fmt: skip
@@ -103,6 +107,8 @@ def test_every_stage_is_found_by_its_name() -> None:
         (FENCE, {"confirmed": "it is off"}, ("fence_a", CONFIRMATION)),
         (HOLD, {}, ()),
         (HOLD, {"proxies": "multi_pgbouncer"}, ("multi_pgbouncer",)),
+        (PAUSE, {}, ()),
+        (PAUSE, {"proxies": "multi_pgbouncer"}, ("multi_pgbouncer",)),
         (FOLLOW, {"kind": RunKind.ADOPTION, "wanted": "r1"}, ("r2",)),
         (FOLLOW, {"remaster": False}, ()),
         (EXTRA, {}, ("mail",)),

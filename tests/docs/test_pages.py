@@ -10,6 +10,7 @@ from handyrep.decide.failover import RULES
 from handyrep.operations import OPERATIONS
 from handyrep.plugin_api.docs import HEADINGS, page, parts
 from handyrep.plugin_api.registry import Registry
+from tests.mutation.page import chapter
 from tests.surfaces.test_cli import GOOD, handyrep
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_the_page_of_plugins_is_fresh() -> None:
 
 def test_the_page_of_safety_is_fresh_and_has_every_rule() -> None:
     text = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
-    assert text == safety(), "run: make docs"
+    assert text == f"{safety()}\n{chapter()}", "run: make docs"
     assert [line.split("|")[1].strip() for line in text.splitlines() if re.match(r"\| F\d\d ", line)] == [
         r.id for r in RULES
     ]
