@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant("S-no-list", "a new master's list is taken for a promise about what came before it", "engine/steps/after.py",
            "older_lists=(UNDER_NO_LIST,)", "older_lists=()", "tests/engine/test_returning.py::test_a_new_masters_list_promises_nothing_of_what_came_before_it"),
     Mutant("S-copies", "it acts before it knows what another HandyRep did", "engine/engine.py",
-           "            return fail(str(error))\n        return active", "            return active\n        return active", "tests/engine/test_copies.py::test_nothing_is_done_before_it_is_known_what_another_one_did"),
+           "            return fail(str(error))\n        self._allowed_at", "            return active\n        self._allowed_at", "tests/engine/test_copies.py::test_nothing_is_done_before_it_is_known_what_another_one_did"),
     Mutant("S-stranger", "another cluster's server may take over", "decide/candidates.py",
            "if not _is_ours(facts, cluster):", "if False:", "tests/decide/test_candidates.py::test_c10_strangers_masters_and_the_unseen_are_taken_out"),
 )  # fmt: skip
