@@ -23,6 +23,7 @@ from handyrep.decide.stages import (
     UNDO,
     Stage,
     Then,
+    planned,
     sentence,
     subjects,
 )
@@ -122,6 +123,26 @@ def test_every_stage_is_found_by_its_name() -> None:
 )
 def test_what_each_stage_is_done_to(stage: Stage, changes: dict[str, Any], done_to: tuple[str, ...]) -> None:
     assert subjects(stage, a_run(**changes)) == done_to
+
+
+def test_a_plan_is_told_with_this_fence_and_this_new_master_who_follows_nobody() -> None:
+    told = planned(a_run(), "fence_b", "r1")
+    assert [line for line in told if "fence" in line] == [
+        "prove with fence_b that m1 can acknowledge no commit any more",
+    ]
+    assert [line for line in told if "receive from" in line] == ["let r2 receive from r1"]
+    assert told[-1] == "run the command mail"
+    assert "order r1 to become the master" in told
+
+
+def test_a_plan_ends_where_no_replica_may_take_over() -> None:
+    told = planned(a_run(), "fence_a", "")
+    assert told[-2:] == [
+        "look at the replicas again and choose the new master",
+        "no replica may take over then: give up, and put the old master back as it was",
+    ]
+    adopted = planned(a_run(kind=RunKind.ADOPTION), "", "")
+    assert adopted[-2:] == ["let r1 receive from nobody", "let r2 receive from nobody"]
 
 
 def test_a_person_s_word_has_a_name_of_its_own_in_the_journal() -> None:
