@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant("HR-05", "nobody is told to follow after a failover", "decide/stages.py",
            "return tuple(name for name in run.replicas if name != run.new_master) if run.remaster else ()", "return ()", "tests/bugs/test_engine_bugs.py::test_hr_05_automatic_failover_runs_to_its_end_with_every_option"),
     Mutant("HR-07", "the master is stopped before the candidate is looked at", "decide/stages.py",
-           "    PREFLIGHT,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,\n    FENCE,", "    PREFLIGHT,\n    FENCE,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,", "tests/bugs/test_engine_bugs.py::test_hr_07_the_candidate_is_checked_before_anything_is_stopped"),
+           "    PREFLIGHT,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,\n    FENCE,", "    PREFLIGHT,\n    FENCE,\n    CHOOSE,\n    AGREE,\n    HASTEN,\n    PAUSE,", "tests/decide/test_progress.py::test_the_order_of_a_switchover"),
     Mutant("HR-08", "a restart in place is tried for ever", "decide/failover.py",
            "s.restarts_tried < 1", "s.restarts_tried < 99", "tests/bugs/test_engine_bugs.py::test_h11_hr_08_a_restart_that_did_not_help_is_no_success"),
     Mutant("HR-09", "a selection without a candidate stops nothing", "decide/failover.py",

@@ -22,7 +22,7 @@ _TEXT = """\
 """
 _MEASURED = """
 `make mutation` changes `src/handyrep/decide/` in every small way (a comparison turned round, an answer taken for another, a row of a
-table left out). Of {mutants} changes in {modules}, tests noticed {caught}; for each of the other {explained}, the
+table left out). Of {mutants} changes (in {modules}), tests noticed {caught}; for each of the other {explained}, the
 reason why it makes no difference stands in `tests/decide/survivors.toml`."""
 
 
@@ -36,7 +36,5 @@ def chapter() -> str:
     """The figures are those that the tool wrote last; the table is that of scripts/mutants.py."""
     rows = [f"| {one.id}: {one.fault} | `{one.test}` |" for one in deliberate()]
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
-    measured = _MEASURED.format(
-        modules=" and ".join([", ".join(list(figures)[:-1]), list(figures)[-1]]), **added(figures)
-    )
+    measured = _MEASURED.format(modules=", ".join(figures), **added(figures))
     return _TEXT.format(measured=measured, rows="\n".join(rows))
