@@ -57,6 +57,12 @@ def test_every_command_of_the_page_of_explain_exists() -> None:
     assert set(commands) <= set(OPERATIONS)
 
 
+def test_every_command_of_the_page_of_the_footprint_exists() -> None:
+    commands = re.findall(r"^handyrep (\S+)", (ROOT / "docs/footprint.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(commands) == {"footprint", "release", "end-maintenance"}
+    assert {name.replace("-", "_") for name in commands} <= set(OPERATIONS)
+
+
 @pytest.mark.parametrize("name", SEED)
 def test_every_plugin_of_the_seed_is_there_and_documented(name: str) -> None:
     assert f"### {name}\n" in page()

@@ -101,17 +101,23 @@ class Events:
 
 
 class KnownPlugins(Registry):
-    """HandyRep's own; `lacking` names optional methods that no plugin has, `silent` fences that need silence."""
+    """HandyRep's own; `lacking` names optional methods that no plugin has, `silent` fences that need silence.
+
+    `traced` are those that can tell what they have left, and take it back.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.lacking: set[str] = {"keep", "leave"}
         self.silent: set[str] = set()
+        self.traced: set[str] = set()
 
     def load(self, name: str) -> type[Plugin]:
         """A stand-in with every optional method that is not lacking."""
         optional = {m.name for contract in KINDS.values() for m in contract.methods if m.optional} - self.lacking
-        facts = {"needs_silence": name in self.silent, "needs_host": super().load(name).needs_host}
+        optional |= {"footprint", "take_back"} if name in self.traced else set()
+        real = super().load(name)
+        facts = {"needs_silence": name in self.silent, "needs_host": real.needs_host, "kinds": real.kinds}
         return type(name, (Plugin,), {**facts, **dict.fromkeys(optional, Plugin.success)})
 
 

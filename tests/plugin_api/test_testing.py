@@ -52,6 +52,13 @@ MISTAKES = {
     "    greeting = option(text, '', 'a greeting', required=True)": "greeting is required",
     "    kinds = (Kind.FENCE,)": "does not say that it is of kind poll",
     "    __doc__ = ''": "has no docstring",
+    "    def take_back(self, servername): return self.success()": "has take_back() and no footprint()",
+    "    def footprint(self): return self.success(traces=[])": "footprint() does not take servername",
+    "    def footprint(self, servername): return self.success()": "traces is not a list but NoneType",
+    "    def footprint(self, servername): return self.success(traces=[{'name': 'x'}])": "a trace is name, where",
+    "    def footprint(self, servername): return self.fail('half', traces=[self.trace('a', '', 'c')])": "tells its name",
+    "    def footprint(self, servername):\n        try: self.run_as_login(servername, 'true')\n        except HandyRepError: pass\n"
+    "        return self.success(traces=[])": "footprint(r1) says SUCCESS, though nothing",
 }
 
 
@@ -65,8 +72,21 @@ def test_each_mistake_is_found(mistake: str, tmp_path: Path) -> None:
         assert all("raised NoAnswerError" in problem or "raised DatabaseError" in problem for problem in problems)
 
 
-def test_a_good_one_has_none(tmp_path: Path) -> None:
-    write(tmp_path, HEAD)
+TELLS = """
+    def footprint(self, servername):
+        try: self.run_as_login(servername, "true")
+        except HandyRepError as error: return self.fail(error.what, traces=[])
+        return self.success(traces=[self.trace("a script", "/srv/script", "does something", stays="it is needed")])
+    def take_back(self, servername):
+        try: self.run_as_login(servername, "true")
+        except HandyRepError as error: return self.uncertain(error.what)
+        return self.success()
+"""
+
+
+@pytest.mark.parametrize("more", ["", TELLS])
+def test_a_good_one_has_none(more: str, tmp_path: Path) -> None:
+    write(tmp_path, HEAD + more)
     assert check_plugin("bad", Kind.POLL, plugins_dir=tmp_path) == []
 
 

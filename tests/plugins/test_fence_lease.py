@@ -25,7 +25,7 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugins import fence_lease
 from handyrep.plugins._lease import HostClock, Terms
-from handyrep.plugins._lease_guard import _PLACES, ARM, GUARD, LEAVE, RENEW
+from handyrep.plugins._lease_guard import _PLACES, ARM, GUARD, LEAVE, LEFT, RENEW
 from handyrep.ports import Command, Ran
 from tests.adapters.postgresql import account
 from tests.plugins.bouncers import owner
@@ -656,3 +656,35 @@ async def test_what_could_not_be_forgotten_on_disk_is_forgotten_there_later(stag
         blocked.rmdir()
         assert (await fence(called, "leave")).outcome is SUCCESS
     assert stage.terms == {}
+
+
+async def test_it_is_taken_back_once_more_when_no_order_of_before_can_count_any_more(stage: Stage) -> None:
+    """An order that was on its way as the first one took all away would put a guard there that nobody renews."""
+    async with stage.again() as called:
+        await fence(called, "keep")
+        began_s = stage.clock.monotonic()
+        assert (await fence(called, "take_back")).outcome is SUCCESS
+        assert stage.clock.monotonic() - began_s >= 10.0 * 1.02
+        assert stage.terms == {}
+    assert stage.host.sent[3:] == ["leave", "leave"]
+
+
+@pytest.mark.parametrize(("lease", "silent"), [("90 s", False), ("10 s", True)])
+async def test_it_is_not_called_taken_back_while_it_may_be_there(stage: Stage, lease: str, *, silent: bool) -> None:
+    async with stage.again(lease=lease) as called:
+        stage.host.silent = silent
+        assert (await fence(called, "take_back")).outcome is UNCERTAIN
+    assert stage.host.sent == ["leave"]
+
+
+def test_what_is_of_it_on_a_host_is_seen_without_root(two: Two) -> None:
+    room = two.m1.folder / "room"
+    argv = ("sh", "-c", LEFT, "left", "/data", str(room), "handyrep-lease-none")
+
+    def seen() -> str:
+        return subprocess.run(argv, user=account(), capture_output=True, text=True, check=True).stdout
+
+    assert seen() == ""
+    room.mkdir(mode=0o700)
+    assert seen() == f"lease={room}\n"
+    room.rmdir()

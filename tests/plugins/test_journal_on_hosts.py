@@ -1,6 +1,7 @@
 """journal_on_hosts on real files: each server has a home of its own, and the plugin's own scripts run there."""
 
 import asyncio
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -107,3 +108,32 @@ def test_a_copy_that_was_torn_leaves_the_one_before(homes: Homes) -> None:
     file.chmod(0o600)
     (file.parent / "XYZ").write_text("half a copy")
     assert homes.call("read").extra["texts"]["m1"] == "old"
+
+
+def places(homes: Homes, name: str) -> list[str]:
+    told = homes.call("footprint", servername=name)
+    assert told.outcome is Outcome.SUCCESS, told.details
+    return [one["where"] for one in told.extra["traces"]]
+
+
+def test_its_copies_are_told_of_and_taken_back_with_the_folder(homes: Homes) -> None:
+    assert places(homes, "m1") == []
+    homes.call("run", text=TEXT)
+    fresh, old = (homes.file("m1").parent / name for name in ("ABCDabcd", "12345678"))
+    for part in (fresh, old):
+        part.write_text("half a copy")
+    os.utime(old, (0, 0))
+    assert sorted(places(homes, "m1")) == sorted(map(str, (old, homes.file("m1"))))
+    assert homes.call("take_back", servername="m1").outcome is Outcome.SUCCESS
+    assert places(homes, "m1") == []
+    assert fresh.exists(), "it may be being written at this moment"
+    assert places(homes, "b1") == [str(homes.file("b1"))]
+    assert homes.call("take_back", servername="b1").outcome is Outcome.SUCCESS
+    assert not homes.file("b1").parent.exists()
+    assert homes.call("take_back", servername="b1").outcome is Outcome.SUCCESS
+
+
+def test_what_is_on_a_host_that_is_away_is_not_known(homes: Homes) -> None:
+    homes.away = {"m1"}
+    assert homes.call("footprint", servername="m1").outcome is Outcome.FAIL
+    assert homes.call("take_back", servername="m1").outcome is Outcome.UNCERTAIN

@@ -186,6 +186,29 @@ async def test_unblock_lets_clients_on_only_where_the_recorded_master_is(
     assert "its clients still wait" in result.details
 
 
+async def test_its_file_stays_and_clients_that_it_holds_back_are_let_on(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    assert await places(plugin) == {}, "HandyRep has not written it yet"
+    await plugin.call()
+    held = f"end of {one_running.ini}"
+    assert "yours from now on" in (await places(plugin))[str(one_running.ini)]
+    await plugin.call("block")
+    assert (await places(plugin))[held] == ""
+    assert (await plugin.call("take_back", servername="b1")).outcome is SUCCESS
+    with one_running.connect() as client:
+        assert port_seen(client) == pair.master.port
+    assert list(await places(plugin)) == [str(one_running.ini)]
+    assert (await plugin.call("take_back", servername="b1")).outcome is SUCCESS
+    assert (await plugin.call("footprint", servername="m1")).extra["traces"] == []
+
+
+async def places(plugin: Managed) -> dict[str, str]:
+    told = await plugin.call("footprint", servername="b1")
+    assert told.outcome is SUCCESS, told.details
+    return {one["where"]: one["stays"] for one in told.extra["traces"]}
+
+
 async def test_poll_logs_in_through_it(plugin: Managed, one_running: Bouncer) -> None:
     result = await plugin.call("poll", bouncerserver="b1")
     assert (result.outcome, dict(result.extra["servers"])) == (SUCCESS, {"b1": True})

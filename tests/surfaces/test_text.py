@@ -86,6 +86,47 @@ def _fresh_console() -> Iterator[None]:
                 "fail over",
             ],
         ),
+        (
+            "footprint",
+            {
+                "result": "FAIL",
+                "details": "2 things",
+                "traces": [
+                    {"server": "m1", "name": "guard", "where": "unit g", "purpose": "stops it\x07", "stays": ""},
+                    {"server": "r1", "name": "slot", "where": "slot s", "purpose": "keeps WAL", "stays": "r2 uses it"},
+                ],
+                "unknown": [{"server": "b1", "plugin": "", "why": "no answer"}],
+            },
+            [
+                "unit g",
+                "stops it",
+                "takes it back",
+                "leaves it: r2 uses it",
+                "not known: b1: no answer",
+                "FAIL: 2 things",
+            ],
+        ),
+        (
+            "release",
+            {
+                "result": "FAIL",
+                "details": "1 taken",
+                "taken": [{"server": "m1", "name": "guard", "where": "unit g", "purpose": "p", "stays": ""}],
+                "still_there": [{"server": "r1", "name": "file", "where": "/f", "purpose": "p", "stays": ""}],
+                "staying": [{"server": "r1", "name": "slot", "where": "slot s", "purpose": "p", "stays": "needed"}],
+            },
+            ["taken back", "STILL THERE", "stays: needed", "FAIL: 1 taken"],
+        ),
+        (
+            "release",
+            {
+                "result": "SUCCESS",
+                "details": "nothing was done",
+                "going": [{"server": "m1", "name": "guard", "where": "unit g", "purpose": "p", "stays": ""}],
+            },
+            ["would be taken back", "SUCCESS: nothing was done"],
+        ),
+        ("release", {"result": "FAIL", "details": "refused"}, ["FAIL: refused"]),
         ("what_if", {"result": "FAIL", "details": "no such server"}, ["no such server"]),
         ("read_log", {"result": "SUCCESS", "lines": [{"at": "t", "text": "said \x07"}]}, ["said"]),
         (
@@ -135,6 +176,9 @@ def conf(tmp_path: Path) -> Path:
         (["status", "--check", "poll"], 0, "no answer"),
         (["--json", "get-master-name"], 0, '"master": "m1"'),
         (["doctor"], 1, "fence_stop"),
+        (["footprint"], 3, "not known"),
+        (["footprint", "m9"], 2, "there is no server"),
+        (["release", "other"], 2, "this cluster is named"),
         (["explain"], 0, "no verdict yet"),
         (["explain", "failover"], 2, "no failover yet"),
         (["explain", "17"], 2, "there is no verdict '17'"),

@@ -100,6 +100,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         "proxies_behind": cluster.proxies_behind,
         "maintenance_until": cluster.maintenance_until.isoformat() if cluster.maintenance_until else None,
         "maintenance_reason": cluster.maintenance_reason,
+        "released": cluster.released,
         "kept_up": [list(pair) for pair in cluster.kept_up],
         "frozen": cluster.frozen,
         "servers": {name: _member_to_json(member) for name, member in cluster.members.items()},
@@ -137,6 +138,7 @@ def from_json(content: Mapping[str, Any]) -> Cluster:
             proxies_behind=content.get("proxies_behind") is True,
             maintenance_until=_when(content.get("maintenance_until")),
             maintenance_reason=str(content.get("maintenance_reason", "")),
+            released=content.get("released") is True,
             kept_up=tuple((str(fence), str(server)) for fence, server in content.get("kept_up", ())),
             frozen=str(content["frozen"]),
         )

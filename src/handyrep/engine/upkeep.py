@@ -10,7 +10,7 @@ from handyrep.engine.beside import Beside
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
 from handyrep.engine.kept_up import Pair, called, wanted
-from handyrep.engine.pauses import maintenance_left_s
+from handyrep.engine.pauses import holds_nothing, maintenance_left_s
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
 from handyrep.model.result import Result
@@ -30,6 +30,8 @@ class Upkeep:
             self.beside.begin(self._round(picture))
 
     def _due(self) -> tuple[Pair, ...]:
+        if holds_nothing(self._engine):
+            return ()
         return wanted(self._engine.hands, self._engine.settings, self._engine.cluster)
 
     async def _round(self, picture: Picture) -> None:

@@ -54,6 +54,7 @@ class Cluster:
     `astray`: replicas that were to follow the present master when it became one, and were not seen to yet.
     `proxies_behind`: a new master was recorded, or a proxy was found to lead elsewhere, and not every one was seen to lead right yet.
     Until `maintenance_until` HandyRep only looks, for `maintenance_reason`.
+    `released`: HandyRep has taken back what it left on the servers, and keeps nothing up until that maintenance ends.
     `kept_up`: (fence, server) wherever a fence may have left on a server what it keeps up there.
     `frozen`: why automation stands still until a person decides; '' when it does not.
     """
@@ -75,6 +76,7 @@ class Cluster:
     proxies_behind: bool = False
     maintenance_until: dt.datetime | None = None
     maintenance_reason: str = ""
+    released: bool = False
     kept_up: tuple[tuple[str, str], ...] = ()
     frozen: str = ""
 

@@ -6,6 +6,7 @@ Importing this package declares them all: no program can know some of them only.
 from handyrep.operations import (
     actions,
     availability,
+    footprint,
     foresight,
     hindsight,
     information,
@@ -19,6 +20,7 @@ __all__ = [
     "OPERATIONS",
     "actions",
     "availability",
+    "footprint",
     "foresight",
     "hindsight",
     "information",

@@ -3,22 +3,21 @@
 import dataclasses
 import datetime as dt
 
+from handyrep.engine.pauses import holds_nothing
 from handyrep.errors import RefusedError
 from handyrep.model.result import Result, success
 from handyrep.operations.actions import only_if_active
 from handyrep.operations.declare import Running, operation
 from handyrep.operations.servers import free_of_runs
 
-_LONGEST_MINUTES = 7 * 24 * 60
+LONGEST_MINUTES = 7 * 24 * 60
 
 
 @operation("Actions", changes=True, minutes="how long, at most a week", reason="why; shown to everybody who asks")
 async def start_maintenance(on: Running, minutes: int, reason: str) -> Result:
     """Let HandyRep only look for a while: no automatic failover, nothing brought back. It ends by itself."""
-    if not 1 <= minutes <= _LONGEST_MINUTES:
-        raise RefusedError(
-            f"minutes must be between 1 and {_LONGEST_MINUTES}: maintenance that never ends is forgotten"
-        )
+    if not 1 <= minutes <= LONGEST_MINUTES:
+        raise RefusedError(f"minutes must be between 1 and {LONGEST_MINUTES}: maintenance that never ends is forgotten")
     if not reason.strip():
         raise RefusedError("the reason is empty: say why, for whoever looks at three in the morning")
     async with on.engine.changing("starting maintenance"):
@@ -43,5 +42,8 @@ async def end_maintenance(on: Running) -> Result:
 
 
 def _set(on: Running, until: dt.datetime | None, reason: str) -> None:
-    cluster = on.engine.cluster
-    on.engine.state.update(dataclasses.replace(cluster, maintenance_until=until, maintenance_reason=reason))
+    """What was released before stays released only as long as one maintenance follows the other without a gap."""
+    cluster, released = on.engine.cluster, until is not None and holds_nothing(on.engine)
+    on.engine.state.update(
+        dataclasses.replace(cluster, maintenance_until=until, maintenance_reason=reason, released=released)
+    )

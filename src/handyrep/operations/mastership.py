@@ -76,7 +76,7 @@ async def confirmed_failover(
     on: Running, cluster: str, reason: str, newmaster: str | None = None, accept_loss: bool = False
 ) -> Result:
     """Fail over on your word that the old master is off, where no fence can prove it. If it is not off, the data forks."""
-    _is_this_cluster(on, cluster)
+    is_this_cluster(on, cluster)
     if not reason.strip():
         raise RefusedError("the reason is empty: say why you are sure that the old master is off")
     async with on.engine.changing("a failover on a person's word"):
@@ -90,7 +90,8 @@ async def confirmed_failover(
         return await on.engine.conductor.begin(run)
 
 
-def _is_this_cluster(on: Running, cluster: str) -> None:
+def is_this_cluster(on: Running, cluster: str) -> None:
+    """Raises RefusedError when a person means another cluster."""
     if cluster != on.engine.cluster.name:
         raise RefusedError(f"this cluster is named {on.engine.cluster.name}, not {cluster!r}: nothing was done")
 
@@ -139,7 +140,7 @@ async def promote(on: Running, newmaster: str) -> Result:
 )
 async def adopt(on: Running, server: str, cluster: str) -> Result:
     """Record a server that was promoted by hand as the master. The recorded one is fenced if it ever comes up as a master again."""
-    _is_this_cluster(on, cluster)
+    is_this_cluster(on, cluster)
     async with on.engine.changing(f"making {server} the recorded master"):
         await only_if_active(on)
         free_of_runs(on)

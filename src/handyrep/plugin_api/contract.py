@@ -57,10 +57,26 @@ class Contract:
 
     def method(self, name: str) -> Method:
         """The method of that name. Raises KeyError."""
-        return {m.name: m for m in (*self.methods, TEST)}[name]
+        return {m.name: m for m in (*self.methods, *COMMON)}[name]
 
 
 TEST = Method("test", (), acts=False, text="fails when the plugin could not work; changes nothing", optional=False)
+FOOTPRINT = Method(
+    "footprint",
+    ("servername",),
+    acts=False,
+    text="traces: what of this plugin's is on this server now, each made by self.trace(); SUCCESS when that is all, FAIL when something is not known",
+    optional=True,
+)
+TAKE_BACK = Method(
+    "take_back",
+    ("servername",),
+    acts=True,
+    text="take away those traces that do not have to stay; may be called again",
+    optional=True,
+)
+COMMON = (TEST, FOOTPRINT, TAKE_BACK)
+"""What a plugin of any kind has, or may have."""
 RUNMODES = ("start", "stop", "faststop", "restart", "reload", "status")
 
 

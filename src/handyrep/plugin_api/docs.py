@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Iterator
 from importlib.resources import files
 
-from handyrep.plugin_api.contract import KINDS
+from handyrep.plugin_api.contract import COMMON, KINDS
 from handyrep.plugin_api.options import options_of
 from handyrep.plugin_api.plugin import Plugin
 from handyrep.plugin_api.registry import Registry
@@ -33,6 +33,12 @@ def _lines() -> Iterator[str]:
             f"`{m.name}({', '.join(m.parameters)})`" + (" (optional)" if m.optional else "") for m in contract.methods
         )
         yield f"| {kind.value} | `{contract.directive}` | {contract.text} | {methods} |"
+    yield ""
+    yield "Each has, or may have, as well:"
+    yield ""
+    for method in COMMON:
+        optional = " (optional)" if method.optional else ""
+        yield f"- `{method.name}({', '.join(method.parameters)})`{optional}: {method.text}"
     yield ""
     yield from (files("handyrep") / "templates" / "writing_plugins.md").read_text(encoding="utf-8").splitlines()
     yield ""

@@ -12,6 +12,7 @@ from handyrep.model import result
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result
 from handyrep.model.server import Server
+from handyrep.model.trace import Trace
 from handyrep.plugin_api.call import Call
 from handyrep.plugin_api.contract import Kind
 
@@ -71,3 +72,7 @@ class Plugin:
     def uncertain(self, details: str, **extra: object) -> Result:
         """It was ordered, and whether it happened is not known."""
         return result.uncertain(details, **extra)
+
+    def trace(self, name: str, where: str, purpose: str, *, stays: str = "") -> dict[str, str]:
+        """One thing that is on a server, for footprint(). `stays`: why take_back() leaves it there; '' when it takes it away."""
+        return Trace(name, where, purpose, stays).as_dict()

@@ -20,9 +20,10 @@ from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result
 from handyrep.model.server import Server
+from handyrep.model.trace import parse_traces
 from handyrep.plugin_api import fakes
 from handyrep.plugin_api.caller import Caller
-from handyrep.plugin_api.contract import KINDS, RUNMODES, TEST, Kind, Method
+from handyrep.plugin_api.contract import COMMON, FOOTPRINT, KINDS, RUNMODES, TAKE_BACK, Kind, Method
 from handyrep.plugin_api.docs import HEADINGS
 from handyrep.plugin_api.options import Option, options_of, read_options
 from handyrep.plugin_api.plugin import Plugin
@@ -141,8 +142,10 @@ def _wrong_in_its_form(
     for attribute, value in vars(plugin).items():
         if isinstance(value, list | dict | set) and not attribute.startswith("__"):
             yield f"{name}.{attribute} is a {type(value).__name__} that all calls share: use self.memory, or a tuple"
-    for method in (*KINDS[kind].methods, TEST):
+    for method in (*KINDS[kind].methods, *COMMON):
         yield from _wrong_in_its_method(plugin, method)
+    if hasattr(plugin, TAKE_BACK.name) and not hasattr(plugin, FOOTPRINT.name):
+        yield f"{name} has take_back() and no footprint(): what is taken away is told first"
 
 
 def _wrong_in_its_docstring(plugin: type[Plugin]) -> Iterator[str]:
@@ -215,7 +218,7 @@ class _Trial:
 
     def _calls(self) -> Iterator[tuple[Method, dict[str, Any]]]:
         plugin = self._registry.load(self._name)
-        for method in (*KINDS[self._kind].methods, TEST):
+        for method in (*KINDS[self._kind].methods, *COMMON):
             if hasattr(plugin, method.name):
                 arguments = {name: _ARGUMENTS[name] for name in method.parameters if name in _ARGUMENTS}
                 modes = RUNMODES if "runmode" in method.parameters else ("",)
@@ -228,7 +231,10 @@ class _Trial:
         if _was_cut_off(answer):
             answer, late_s = await self._answered(world, method, arguments, _LONG_DEADLINE_S)
         what = f"in a world {where}, {method.name}({', '.join(map(str, arguments.values()))})"
-        return [f"{what} {problem}" for problem in _wrong_with(answer, where, late_s, silent_asked=bool(world.asked))]
+        problems = [*_wrong_with(answer, where, late_s, silent_asked=bool(world.asked))]
+        if method is FOOTPRINT and ("traces" in answer.extra or answer.outcome is Outcome.SUCCESS):
+            problems += _wrong_in_its_traces(answer)
+        return [f"{what} {problem}" for problem in problems]
 
     async def _answered(
         self, world: fakes.FakeWorld, method: Method, arguments: dict[str, Any], deadline_s: float
@@ -262,6 +268,14 @@ def _wrong_with(answer: Result, where: str, late_s: float, *, silent_asked: bool
         yield f"ends badly: {answer.details}"
     elif _was_cut_off(answer):
         yield f"does not end by itself: {answer.details}"
+
+
+def _wrong_in_its_traces(answer: Result) -> list[str]:
+    try:
+        parse_traces(answer.extra.get("traces"))
+    except ValueError as error:
+        return [f"does not tell its traces: {error}"]
+    return []
 
 
 def _settings_that_name(name: str, kind: Kind, options: Mapping[str, str | tuple[str, ...]]) -> Settings:

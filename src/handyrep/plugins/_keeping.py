@@ -6,6 +6,7 @@ Owns the directories whose names hold `.handyrep-kept-`. Must never take one of 
 import dataclasses
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from handyrep.directives import path, seconds
@@ -99,6 +100,18 @@ class keeps(handyrepplugin):
         seconds, 0.0, "how long that is kept; older is deleted when a server comes back; 0: for ever"
     )
 
+    def kept_base(self, server: Server) -> str:
+        """How the names of the folders begin in which what only this server has is kept."""
+        folder = self.quarantine_dir.rstrip("/")
+        return (f"{folder}/{server.name}" if folder else server.pgdata.rstrip("/")) + ".handyrep-kept-"
+
+    def kept_traces(self, server: Server, beside: Iterable[str]) -> list[dict[str, str]]:
+        """What is kept aside for this server, among these places."""
+        why = "it may be the only copy; once somebody has looked at its report.txt: rm -r of it, as its owner"
+        purpose = f"WAL that {server.name} alone had when it was taken back or overwritten"
+        kept = (place for place in beside if place.startswith(self.kept_base(server)))
+        return [self.trace("kept WAL", place, purpose, stays=why) for place in kept]
+
 
 class UnkeptError(Exception):
     """Why it could not be kept. Nothing was changed."""
@@ -141,9 +154,7 @@ class Keeping:
         self._plugin = plugin
         self.server = server
         self._data = data or server.pgdata
-        folder = plugin.quarantine_dir.rstrip("/")
-        self._base = f"{folder}/{server.name}" if folder else server.pgdata.rstrip("/")
-        self._base += ".handyrep-kept-"
+        self._base = plugin.kept_base(server)
 
     async def look(self) -> Look:
         """What is there."""

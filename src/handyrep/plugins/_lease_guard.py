@@ -172,3 +172,20 @@ rmdir "${room%/*}" 2>/dev/null
 """
 )
 """`… PGDATA ROOM GUARD BOOT LATEST`: takes all away, with 0 when nothing is left. One that arrives after LATEST might take away what was put there since."""
+
+PURPOSES = {
+    "guard": "stops PostgreSQL when its lease is over and no replica is attached",
+    "lease": "the lease, and what the guard goes by",
+    "door": "lets PostgreSQL start only while there is a lease, or as a replica",
+}
+LEFT = (
+    _PLACES
+    + r"""
+if [ -e "$room" ]; then echo "lease=$room"; fi
+for door in $(doors); do echo "door=$door"; done
+command -v systemctl >/dev/null || exit 0
+[ -z "$(systemctl list-units --all --plain --no-legend "$guard.service" 2>/dev/null)" ] || echo "guard=unit $guard.service"
+exit 0
+"""
+)
+"""`… PGDATA ROOM GUARD`: says where each of PURPOSES is, if it is there. Needs no root, and changes nothing."""

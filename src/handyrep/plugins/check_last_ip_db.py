@@ -31,6 +31,10 @@ select last_ip, last_holder, extract(epoch from clock_timestamp() - last_sync)::
        has_table_privilege({name}, 'update') as may_take
 from {table}
 """
+_THERE = """
+select true as there from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relname = %s and (n.nspname = %s or %s = '' and pg_table_is_visible(c.oid))
+"""
 _KEPT_SHARE = 0.8
 """Of last_ip_timeout: so long the holder may believe in a row that it cannot read, though its clock ran a fifth too slow."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -117,6 +121,22 @@ class check_last_ip_db(handyrepplugin):
         except OSError:
             return str(self.memory.setdefault("identity", uuid.uuid4().hex))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+    async def footprint(self, servername: str) -> Result:
+        """The handyrep table, looked for on the master alone: replicas have what it has."""
+        if self.cluster.master is None or self.cluster.master.name != servername:
+            return self.success(traces=[])
+        names = self.settings.handyrep
+        try:
+            rows = await self.query(
+                servername, _THERE, names.handyrep_table, names.handyrep_schema, names.handyrep_schema
+            )
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(f"whether the handyrep table is there is not known: {error.what}")
+        why = "it does nothing by itself, and another HandyRep may start from it; once none does: DROP TABLE"
+        purpose = "HandyRep's state, and which HandyRep may act"
+        place = f"table {self._table()} in {names.handyrep_db}"
+        return self.success(traces=[self.trace("table", place, purpose, stays=why)] if rows else [])
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when the row cannot be read or written."""

@@ -9,7 +9,9 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins import _left_in_pgdata
 from handyrep.plugins._keeping import Keeping, Own, UnkeptError, keeps
+from handyrep.plugins._left_in_pgdata import CLONING, FENCED, Left
 from handyrep.plugins._programs import find_program, major_version, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
 from handyrep.plugins._slots import following_by_slot
@@ -70,6 +72,15 @@ if [ -d "$name" ] && ! rmdir -- "$name" 2>/dev/null; then
 fi
 mv -- "$new" "$name" || { [ -d "$old" ] && mv -- "$old" "$name"; exit 19; }
 exit 0
+"""
+_DISCARD_NEW = r"""
+set -eu
+new=$1
+[ -d "$new" ] || exit 0
+[ ! -L "$new" ] || { echo "$new is a symbolic link" >&2; exit 11; }
+exec 9<"$new"
+flock -n 9 || { echo "a copy is under way in $new" >&2; exit 16; }
+rm -rf --one-file-system -- "$new"
 """
 _OLD = r"""
 ls -d -- "$1".handyrep-old* 2>/dev/null
@@ -234,3 +245,37 @@ class clone_basebackup(keeps):
         except (DatabaseError, NoAnswerError) as error:
             return self.fail(str(error))
         return self.success(f"pg_basebackup is on {', '.join(names) or 'no server: none uses it'}")
+
+    async def footprint(self, servername: str) -> Result:
+        """Copies that were broken off, what was moved aside or kept for one, and the mark of a copy."""
+        kept = self.kept_base(self.server(servername))
+        return await _left_in_pgdata.footprint(self, servername, self._traces, kept)
+
+    def _traces(self, server: Server, left: Left) -> list[dict[str, str]]:
+        data = server.pgdata.rstrip("/")
+        found = self.kept_traces(server, left.beside)
+        why = "it may have what no other server has; once somebody has looked: rm -r of it, as its owner"
+        purpose = "stood in pgdata before a copy took its place"
+        old = (place for place in left.beside if place.startswith(f"{data}.handyrep-old"))
+        found += [self.trace("moved aside", place, purpose, stays=why) for place in old]
+        if f"{data}.handyrep-new" in left.beside:
+            found.append(self.trace("half a copy", f"{data}.handyrep-new", "a copy that was broken off"))
+        if CLONING in left.names:
+            idle = "" if left.runs else f"{server.name} is stopped, and never streamed: handyrep clone {server.name}"
+            purpose = "lets a copy that never streamed be thrown away"
+            found.append(self.trace("mark of a copy", f"{data}/{CLONING}", purpose, stays=idle))
+        return found
+
+    async def take_back(self, servername: str) -> Result:
+        """Delete a copy that was broken off, and the mark of one that runs."""
+
+        async def take(server: Server, left: Left) -> str:
+            new = f"{server.pgdata.rstrip('/')}.handyrep-new"
+            if new in left.beside:
+                ran = await self.run_as_postgres(server.name, "sh", "-c", _DISCARD_NEW, "discard_new", new)
+                if ran.exit_status != 0:
+                    return last_words(ran)
+            names = (CLONING, FENCED) if CLONING in left.names and left.runs else ()
+            return await _left_in_pgdata.delete(self, server, *names)
+
+        return await _left_in_pgdata.taken_back(self, servername, take)

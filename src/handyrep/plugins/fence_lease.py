@@ -15,8 +15,8 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _starving
 from handyrep.plugins._at_once import on_each
-from handyrep.plugins._lease import HostClock, Terms, host_clock, name_of, remember, remembered
-from handyrep.plugins._lease_guard import ARM, GUARD, LEAVE, RENEW, ROOM
+from handyrep.plugins._lease import RATE_ERROR, HostClock, Terms, host_clock, name_of, remember, remembered
+from handyrep.plugins._lease_guard import ARM, GUARD, LEAVE, LEFT, PURPOSES, RENEW, ROOM
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 
 _RENEW_AFTER = 0.2
@@ -163,6 +163,32 @@ class fence_lease(handyrepplugin):
             return self.uncertain(nothing_known(error))
         known.clock = None
         return self.success("nothing is left") if ran.exit_status == 0 else self.fail(last_words(ran))
+
+    async def footprint(self, servername: str) -> Result:
+        """The guard, the lease, and the door."""
+        if not self.server(servername).is_postgres:
+            return self.success(traces=[])
+        try:
+            ran = await self.run_as_postgres(servername, "sh", "-c", LEFT, "left", *self._place(servername))
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        if ran.exit_status != 0:
+            return self.fail(f"whether a lease is kept there is not known: {last_words(ran)}")
+        said = (line.partition("=")[::2] for line in ran.stdout.splitlines())
+        return self.success(traces=[self.trace(key, at, PURPOSES[key]) for key, at in said if key in PURPOSES])
+
+    async def take_back(self, servername: str) -> Result:
+        """Take all away, wait until no renewal that was sent before can count any more, and take away what such a one put there."""
+        if not self.server(servername).is_postgres:
+            return self.success("there is nothing of it here")
+        wait_s = self.lease * (1 + 2 * RATE_ERROR)
+        left = await self.leave(servername)
+        if left.outcome is not Outcome.SUCCESS:
+            return left
+        if wait_s > self.call.left_s():
+            return self.uncertain(f"a renewal that was sent before may put it back within {wait_s:.0f} s")
+        await self.call.world.clock.sleep(wait_s)
+        return await self.leave(servername)
 
     def _known(self, servername: str) -> _Known:
         known: _Known = self.memory.setdefault(f"known {servername}", _Known())

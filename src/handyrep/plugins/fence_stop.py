@@ -8,7 +8,9 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins import _left_in_pgdata
 from handyrep.plugins._holders import DATA, HOLDERS, STOP, STUCK
+from handyrep.plugins._left_in_pgdata import CLONING, FENCED, Left
 from handyrep.plugins._programs import FINDING
 from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -190,6 +192,30 @@ class fence_stop(handyrepplugin):
             if hindered:
                 return self.fail(f"{name}: {hindered}")
         return self.success(f"the processes of {', '.join(names) or 'no server'} can be seen and stopped")
+
+    async def footprint(self, servername: str) -> Result:
+        """Its mark, which stays while the server is stopped."""
+        return await _left_in_pgdata.footprint(self, servername, self._traces)
+
+    def _traces(self, server: Server, left: Left) -> list[dict[str, str]]:
+        if FENCED not in left.names:
+            return []
+        held = (
+            ""
+            if left.runs
+            else f"{server.name} is stopped, and may not come up as a master: handyrep remaster {server.name}"
+        )
+        purpose = "tells whether standby.signal was there before a fence"
+        return [self.trace("mark of a fence", f"{server.pgdata}/{FENCED}", purpose, stays=held)]
+
+    async def take_back(self, servername: str) -> Result:
+        """Delete the mark of a server that runs, with the one by which a copy may be thrown away, as SET_FOLLOWING does."""
+
+        async def take(server: Server, left: Left) -> str:
+            names = (CLONING, FENCED) if FENCED in left.names and left.runs else ()
+            return await _left_in_pgdata.delete(self, server, *names)
+
+        return await _left_in_pgdata.taken_back(self, servername, take)
 
 
 def _lines(ran: Ran) -> dict[str, str]:

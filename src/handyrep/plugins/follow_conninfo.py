@@ -7,9 +7,11 @@ from psycopg import sql
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
+from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugins import _slots, _starving
+from handyrep.plugins import _left_in_pgdata, _left_of_following, _slots, _starving
 from handyrep.plugins._keeping import WAY
+from handyrep.plugins._left_in_pgdata import Left
 from handyrep.plugins._parting import history, left_at
 from handyrep.plugins._replication import STARVED, WRITE_FOLLOWING, conf_line, conninfo
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -197,3 +199,19 @@ class follow_conninfo(handyrepplugin):
                 if rows and rows[0]["setting"] == "off" and not server.replica_conf:
                     return self.fail(f"{server.name}: allow_alter_system is off; set replica_conf, or switch it on")
         return self.success("every server can be told whom to follow")
+
+    async def footprint(self, servername: str) -> Result:
+        """Its settings, which a replica needs and a master does not, and what was kept of one that starved."""
+
+        def traces(server: Server, left: Left) -> list[dict[str, str]]:
+            return _left_of_following.traces(self, server, left)
+
+        return await _left_in_pgdata.footprint(self, servername, traces)
+
+    async def take_back(self, servername: str) -> Result:
+        """On a master reset them; let a replica that was left starving receive again."""
+
+        async def take(server: Server, left: Left) -> str:
+            return await _left_of_following.take_back(self, server, left)
+
+        return await _left_in_pgdata.taken_back(self, servername, take)

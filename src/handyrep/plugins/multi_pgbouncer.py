@@ -20,8 +20,9 @@ from handyrep.plugins._bouncer_console import Console
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable, readers
+from handyrep.plugins._left_at_bouncers import tells_of_bouncers
 from handyrep.plugins._templates import Template, find_template
-from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
+from handyrep.plugins.handyrepplugin import last_words
 
 SUCCESS = Outcome.SUCCESS
 _CALLS_PER_BOUNCER = 20
@@ -31,7 +32,7 @@ _SHARE_OF_A_PAUSE, _SHARE_OF_THE_WAIT = 0.6, 0.5
 """Of its time, for pausing, and in it for waiting: in what remains, all that was paused must be let on again."""
 
 
-class multi_pgbouncer(handyrepplugin):
+class multi_pgbouncer(tells_of_bouncers):
     """Manages the connection lists of all enabled servers of role pgbouncer.
 
     Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, lets the host's own pgbouncerbin read it
@@ -268,6 +269,9 @@ class multi_pgbouncer(handyrepplugin):
 
     def _host(self, server: Server) -> BouncerHost:
         return BouncerHost(self, server, self.owner, self.config_location)
+
+    def _file(self) -> str:
+        return self.config_location
 
     def _change(self, server: Server, plan: File) -> Change:
         restart = (self.pgbouncerbin, "-d", "-R", self.config_location)

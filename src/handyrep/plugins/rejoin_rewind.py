@@ -9,7 +9,9 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugins import _left_in_pgdata
 from handyrep.plugins._keeping import ROOM, Diverged, Keeping, Own, UnkeptError, keeps
+from handyrep.plugins._left_in_pgdata import FORBIDDEN, SIGNAL, Left
 from handyrep.plugins._programs import config_file, find_program, reason
 from handyrep.plugins._replication import SET_FOLLOWING, WITH_PASSFILE, following, passfile_line
 from handyrep.plugins._slots import following_by_slot
@@ -23,9 +25,9 @@ from handyrep.ports import Login
 # A crashed server must start once, alone, to be rewound; standby.signal would not let it. Meanwhile a setting forbids all but this
 # start: only a postmaster reads pg_hba.conf. It is taken back only behind standby.signal, which an earlier try may have left out.
 # pg_rewind brings another postgresql.auto.conf.
-_ALLOW = r"""
-forbidden=handyrep-brings-this-server-back-do-not-start-it
-allow() { [ ! -f "$data/postgresql.auto.conf" ] || sed -i "/$forbidden/d" "$data/postgresql.auto.conf"; }
+_ALLOW = rf"""
+forbidden={FORBIDDEN}
+allow() {{ [ ! -f "$data/postgresql.auto.conf" ] || sed -i "/$forbidden/d" "$data/postgresql.auto.conf"; }}
 """
 _REWIND = (
     ROOM
@@ -229,6 +231,25 @@ class rejoin_rewind(keeps):
             if not program:
                 return self.fail(f"{name}: pg_rewind is not there")
         return self.success(f"pg_rewind is on {', '.join(names) or 'no server'}")
+
+    async def footprint(self, servername: str) -> Result:
+        """What it has kept, and what keeps a server that is half brought back from starting. All of it stays."""
+        kept = self.kept_base(self.server(servername))
+        return await _left_in_pgdata.footprint(self, servername, self._traces, kept)
+
+    def _traces(self, server: Server, left: Left) -> list[dict[str, str]]:
+        found = self.kept_traces(server, left.beside)
+        half = f"{server.name} must not start before it is brought back: handyrep remaster {server.name}"
+        if left.half_rewound:
+            purpose = "keeps PostgreSQL from starting while it is half rewound"
+            found.append(self.trace("mode o+w", f"mode of {server.pgdata}", purpose, stays=half))
+        if left.auto.get("hba_file") == FORBIDDEN:
+            purpose = "keeps all but its own recovery from starting it"
+            found.append(self.trace("setting", "setting hba_file", purpose, stays=half))
+        if SIGNAL in left.names:
+            serves = f"{server.name} is a replica by it, whoever made it; without it, it would start as a master"
+            found.append(self.trace("signal", f"{server.pgdata}/{SIGNAL}", "lets it start as a replica", stays=serves))
+        return found
 
 
 def _impossible(found: Diverged) -> str:

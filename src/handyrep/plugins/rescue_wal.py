@@ -10,8 +10,11 @@ from handyrep.directives import integer
 from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
+from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._left_in_pgdata import RESCUE, Left
 from handyrep.plugins._programs import find_program
 from handyrep.plugins._wal_end import control_values
 from handyrep.plugins._wal_pieces import PIECE_BYTES, Gap, Piece
@@ -270,3 +273,13 @@ class rescue_wal(handyrepplugin):
             if not all(found) or ran.exit_status != 0:
                 return self.fail(f"{name}: pg_controldata, pg_waldump, gzip, base64 or sha256sum is not there")
         return self.success(f"WAL can be carried between {', '.join(names) or 'no servers'}")
+
+    async def footprint(self, servername: str) -> Result:
+        """A folder of a copy that was broken off. It stays: the server that it was copied from may be gone."""
+        return await _left_in_pgdata.footprint(self, servername, self._traces)
+
+    def _traces(self, server: Server, left: Left) -> list[dict[str, str]]:
+        if RESCUE not in left.names:
+            return []
+        why = "it may hold WAL that only a dead master had; once somebody has looked: rm -r of it, as its owner"
+        return [self.trace("copied WAL", f"{server.pgdata}/{RESCUE}", "WAL on its way to a candidate", stays=why)]

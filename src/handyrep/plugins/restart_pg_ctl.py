@@ -8,6 +8,8 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
+from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._left_in_pgdata import START_LOG, Left
 from handyrep.plugins._programs import config_options, find_program
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 
@@ -86,7 +88,7 @@ class restart_pg_ctl(handyrepplugin):
     async def _order(self, server: Server, pg_ctl: str, runmode: Runmode) -> Result:
         argv = self._argv(server, pg_ctl, runmode)
         if runmode in (Runmode.START, Runmode.RESTART):
-            argv = ("sh", "-c", _START, "start", f"{server.pgdata}/handyrep-start.log", *argv)
+            argv = ("sh", "-c", _START, "start", f"{server.pgdata}/{START_LOG}", *argv)
         try:
             ran = await self.run_as_postgres(server.name, *argv)
             after = await self._status(server, pg_ctl)
@@ -127,3 +129,22 @@ class restart_pg_ctl(handyrepplugin):
             if "running" not in result.extra:
                 return self.fail(f"{name}: {result.details}")
         return self.success(f"pg_ctl tells the status of {', '.join(names) or 'no server: none uses it'}")
+
+    async def footprint(self, servername: str) -> Result:
+        """The log of starts."""
+        return await _left_in_pgdata.footprint(self, servername, self._traces)
+
+    def _traces(self, server: Server, left: Left) -> list[dict[str, str]]:
+        if START_LOG not in left.names:
+            return []
+        writes = "the PostgreSQL that runs there writes its log to it" if START_LOG in left.open else ""
+        purpose = "what PostgreSQL says while pg_ctl starts it"
+        return [self.trace("log", f"{server.pgdata}/{START_LOG}", purpose, stays=writes)]
+
+    async def take_back(self, servername: str) -> Result:
+        """Delete the log, unless PostgreSQL writes to it."""
+
+        async def take(server: Server, left: Left) -> str:
+            return await _left_in_pgdata.delete(self, server, *({START_LOG} & (left.names - left.open)))
+
+        return await _left_in_pgdata.taken_back(self, servername, take)

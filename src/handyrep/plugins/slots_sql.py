@@ -11,7 +11,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins import _logical_slots, _slots
+from handyrep.plugins import _left_slots, _logical_slots, _slots
 from handyrep.plugins._at_once import on_each
 from handyrep.plugins._logical_slots import Logical
 from handyrep.plugins.handyrepplugin import handyrepplugin
@@ -180,6 +180,30 @@ class slots_sql(handyrepplugin):
         return self.success(
             f"dropped slots: {', '.join(names)}" if names else "there was nothing to drop", dropped=names
         )
+
+    async def footprint(self, servername: str) -> Result:
+        """The physical slots that HandyRep may have made there, and who uses them."""
+        if not self.server(servername).is_postgres:
+            return self.success(traces=[])
+        try:
+            slots = await _left_slots.look(self, servername)
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(f"which slots are there is not known: {error.what}")
+        purpose = "keeps WAL for a replica until it has received it"
+        return self.success(traces=[self.trace("slot", f"slot {s.name}", purpose, stays=s.stays) for s in slots])
+
+    async def take_back(self, servername: str) -> Result:
+        """Drop the slots that nobody can need any more."""
+        if not self.server(servername).is_postgres:
+            return self.success("there is nothing of it here")
+        try:
+            slots = await _left_slots.look(self, servername)
+            await _left_slots.drop(self, servername, [slot.name for slot in slots if not slot.stays])
+        except DatabaseError as error:
+            return self.fail(f"slots could not be dropped: {error.what}")
+        except NoAnswerError as error:
+            return self.uncertain(f"slots may have been dropped: {error.what}")
+        return self.success("no slot is left that nobody can need")
 
 
 def _told(newmaster: str, users: dict[str, str], silent: Collection[str]) -> str:

@@ -8,7 +8,11 @@ from psycopg import sql
 from handyrep.decide.quorum import parse_sync_list
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.result import Result
+from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._left_in_pgdata import Left
+from handyrep.plugins._left_of_following import reset
 from handyrep.plugins.handyrepplugin import handyrepplugin
 from handyrep.ports import Login, Row
 
@@ -33,6 +37,7 @@ select current_setting('synchronous_standby_names') as applied,
        (select min(sourcefile || ' line ' || coalesce(sourceline, 0) || ': ' || error) from pg_file_settings
         where error is not null) as mistake
 """
+_SETTING = "synchronous_standby_names"
 _SHARE = 0.9
 """Of the time that is left: then it is said why it is not in force."""
 _LOOK_EVERY_S = 0.05
@@ -157,6 +162,39 @@ class sync_names(handyrepplugin):
                 if why:
                     return self.fail(f"{server.name}: {why}")
         return self.success("it can be set on every server")
+
+    async def footprint(self, servername: str) -> Result:
+        """A list that stands there as HandyRep writes it: on a master commits wait for it, on a replica it waits for a promotion."""
+        return await _left_in_pgdata.footprint(self, servername, self._traces)
+
+    def _traces(self, _: Server, left: Left) -> list[dict[str, str]]:
+        if not self._is_ours(left):
+            return []
+        waits = (
+            ""
+            if left.is_standby
+            else "acknowledged commits rest on it; once you want that no more: ALTER SYSTEM RESET, and a reload"
+        )
+        stopped = "" if left.runs else "PostgreSQL does not run there, so nothing can be told to it"
+        purpose = f"commits wait for {left.auto[_SETTING]}, by ALTER SYSTEM" + (
+            "; not before a promotion" if not waits else ""
+        )
+        return [self.trace("setting", f"setting {_SETTING}", purpose, stays=waits or stopped)]
+
+    def _is_ours(self, left: Left) -> bool:
+        """Whether it is written as HandyRep writes a list of servers of this cluster."""
+        text = left.auto.get(_SETTING, "")
+        found = parse_sync_list(text)
+        return found is not None and found.text == text and set(found.names) <= set(self.cluster.members)
+
+    async def take_back(self, servername: str) -> Result:
+        """Reset it on a replica."""
+
+        async def take(server: Server, left: Left) -> str:
+            goes = left.runs and left.is_standby and self._is_ours(left)
+            return await reset(self, server.name, [_SETTING], in_recovery=True) if goes else ""
+
+        return await _left_in_pgdata.taken_back(self, servername, take)
 
 
 def _alter(names: str) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from handyrep.model.result import RD
-from handyrep.surfaces import explained
+from handyrep.surfaces import explained, traces
 from handyrep.surfaces.printable import printable
 
 _COLOURS = {
@@ -21,7 +21,12 @@ _COLOURS = {
     "unknown": "dim",
 }
 
-_OF_ITS_OWN = {"explain": explained.show, "verdicts": explained.listed}
+_OF_ITS_OWN = {
+    "explain": explained.show,
+    "verdicts": explained.listed,
+    "footprint": traces.show,
+    "release": traces.show,
+}
 
 
 @functools.cache
