@@ -18,6 +18,7 @@ FAILOVER = """fence_methods = fence_stop, fence_starve, fence_lease
 synchronous_required = 1
 journal_method = journal_on_hosts
 verify_frequency = 4
+call_timeout = 1 s
 """
 LEASE = "[[fence_lease]]\nlease = 3 s\nsilence = 2 s\n"
 Traces = dict[str, dict[str, dict[str, Any]]]
@@ -124,7 +125,7 @@ async def test_all_that_is_left_is_listed_and_release_takes_back_what_nobody_nee
         done = await handyrep.call("release", cluster="lab")
         assert (done["result"], done["taken"]) == ("SUCCESS", foretold["going"]), done
         cycles = handyrep.on.monitor.cycles
-        await handyrep.until(lambda: handyrep.on.monitor.cycles > cycles + 8, "more looks of HandyRep")
+        await handyrep.until(lambda: handyrep.on.monitor.cycles > cycles + 3, "more looks of HandyRep")
         await asyncio.to_thread(writer.wait_for, 50)
         again = await handyrep.call("release", cluster="lab")
         assert (again["result"], again["taken"]) == ("SUCCESS", []), again
