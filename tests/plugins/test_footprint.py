@@ -172,6 +172,24 @@ async def test_a_list_of_synchronous_replicas_stays_where_commits_wait_for_it(tr
     assert await trio.left("sync_names", trio.r1) == {}, "HandyRep writes none like this"
 
 
+async def test_what_is_no_replica_of_ours_at_that_moment_keeps_its_settings(trio: Trio) -> None:
+    """A master that a fence was to stop has standby.signal and takes writes all the same."""
+    ours, known = SyncList(1, ("r1", "r2")).text, trio.called.cluster
+    for node in (trio.m1, trio.r1):
+        node.sql(f"alter system set synchronous_standby_names = '{ours}'")
+    signal = put(trio.m1, "standby.signal")
+    try:
+        refused = await trio.take_back("sync_names", trio.m1)
+    finally:
+        signal.unlink()
+    trio.called.cluster = dataclasses.replace(known, system_identifier="1")
+    strange = await trio.take_back("sync_names", trio.r1)
+    trio.called.cluster = known
+    assert (refused.outcome, "m1 is a master now" in refused.details) == (FAIL, True)
+    assert (strange.outcome, "of another cluster" in strange.details) == (FAIL, True)
+    assert auto(trio.m1)["synchronous_standby_names"] == auto(trio.r1)["synchronous_standby_names"] == ours
+
+
 async def test_a_slot_goes_only_when_nobody_can_need_it(trio: Trio) -> None:
     for slot in ("of_r1", "r2", "foreign"):
         trio.m1.sql(f"select pg_create_physical_replication_slot('{slot}', true)")
