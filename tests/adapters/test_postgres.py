@@ -203,10 +203,23 @@ async def test_a_long_statement_keeps_no_other_waiting(db: RealDatabases, postgr
 
 
 async def test_a_session_ended_under_a_statement_is_no_answer(db: RealDatabases, postgresql: PostgreSQL) -> None:
-    """What the statement did before is not known, so it is not a refusal."""
+    """What the statement did before is not known, so it is not a refusal; and somebody should look at that server."""
+    lost: list[str] = []
+    db.on_lost = lost.append
     with pytest.raises(NoAnswerError, match="ended the session"):
         await db.query(postgresql.server(), "select pg_terminate_backend(pg_backend_pid())", deadline_s=DEADLINE_S)
     assert await pid_of(db, postgresql.server()) > 0
+    assert lost == ["pg"]
+
+
+async def test_a_statement_that_is_refused_or_too_slow_is_no_loss(db: RealDatabases, postgresql: PostgreSQL) -> None:
+    lost: list[str] = []
+    db.on_lost = lost.append
+    with pytest.raises(DatabaseError):
+        await db.query(postgresql.server(), "select 1/0", deadline_s=DEADLINE_S)
+    with pytest.raises(NoAnswerError, match="did not answer within"):
+        await db.query(postgresql.server(), "select pg_sleep(60)", deadline_s=0.2)
+    assert lost == []
 
 
 async def test_a_held_connection_ended_while_idle_is_told_and_replaced(

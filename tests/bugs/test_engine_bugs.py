@@ -214,14 +214,15 @@ async def test_e15_hr_16_the_loop_survives_every_exception_and_tells_of_it() -> 
     def explode(_: object) -> None:
         raise RuntimeError("boom")
 
-    world.plugins.instead["poll.run"] = explode  # type: ignore[assignment] # what no plugin can do, but a bug of ours could
+    for poll in ("poll.run", "poll.once"):
+        world.plugins.instead[poll] = explode  # type: ignore[assignment] # what no plugin can do, but a bug of ours could
     object.__setattr__(world.engine.settings.failover, "poll_interval", 0.001)
     monitor = Monitor(world.engine, world.check)
     task = asyncio.create_task(monitor.run())
     await asyncio.sleep(0.1)
     assert monitor.cycles > 3
     assert len([text for text in world.events.of("error") if "boom" in text]) == 1
-    del world.plugins.instead["poll.run"]
+    world.plugins.instead.clear()
     await asyncio.sleep(0.1)
     assert world.engine.cluster.members["m1"].status.health is not Health.UNKNOWN
     task.cancel()

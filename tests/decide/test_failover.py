@@ -49,7 +49,7 @@ def test_the_words_where_nothing_is_known() -> None:
     assert words(nobody) == {
         "master": "the master", "masters": "0", "frozen": "", "passive": "it is not the HandyRep master.", "returned": "", "stranger": "",
         "maintenance": "0", "why": "", "writable": "", "witnesses": "", "cooldown": "0", "excluded": "the selection plugin named none",
-        "proofs": "no fence_methods are configured", "proof": "no fence", "candidate": "nobody",
+        "proofs": "no fence_methods are configured", "proof": "no fence", "candidate": "nobody", "gone": "is gone", "unseen": ", nobody sees it",
     }  # fmt: skip
 
 
@@ -66,15 +66,16 @@ def test_the_words_where_everything_is_known() -> None:
     assert words(known) == {
         "master": "m1", "masters": "1", "frozen": "a question", "passive": "another one is", "returned": "", "stranger": "9",
         "maintenance": "60", "why": "a new kernel", "writable": "r1 and r2", "witnesses": "r1 and r2", "cooldown": "61",
-        "excluded": "r2: behind; r3: away", "proofs": "a: said little; b: said yes; c: so did c", "proof": "b", "candidate": "r1",
+        "excluded": "r2: behind; r3: away", "proof": "b", "candidate": "r1", "gone": "is gone", "unseen": ", nobody sees it",
+        "proofs": "a: said little; b: it proves nothing of a master that still answers; c: it proves nothing of a master that still answers",
     }  # fmt: skip
 
 
 def test_a_verdict_tells_what_it_rests_on_server_by_server() -> None:
     verdict = judge(situation(look(r1=Seen(up=YES, notes=("slow", "late")), m1=Seen(up=YES, alive=YES, running=NO))))
     assert verdict.because == (
-        "m1: up yes, alive yes, host answers unknown, running no, sees the master unknown",
-        "r1: up yes, alive unknown, host answers unknown, running unknown, sees the master unknown (slow; late)",
+        "m1: up yes, alive yes, host answers unknown, running no, writes hang unknown, sees the master unknown",
+        "r1: up yes, alive unknown, host answers unknown, running unknown, writes hang unknown, sees the master unknown (slow; late)",
     )
 
 

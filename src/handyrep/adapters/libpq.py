@@ -105,6 +105,11 @@ class Connection(psycopg.AsyncConnection[Row]):
         """Whether the next statement can be sent on it: nothing runs, no transaction is open, nothing is known to be broken."""
         return not self.fatal and self.pgconn.transaction_status == TransactionStatus.IDLE
 
+    @property
+    def broken(self) -> bool:
+        """Whether the server or the network has ended it. Of one that merely does not answer that is not known."""
+        return self.pgconn.status != ConnStatus.OK
+
     def look(self) -> bool:
         """Read what the server sent unasked. False when the connection is over: nothing was sent on it since it was last idle."""
         try:

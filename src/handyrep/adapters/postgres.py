@@ -19,7 +19,7 @@ __all__ = ["Account", "RealDatabases"]
 class RealDatabases:
     """One held connection per server, login and database. A call that finds it in use gets one of its own and waits for nobody.
 
-    `on_lost` is called with a server's name when a held connection to it breaks while idle: look at that server now.
+    `on_lost` is called with a server's name when a connection to it breaks, idle or not: look at that server now.
     Settings that a statement makes for its session may or may not be there for the next one.
     """
 
@@ -74,7 +74,10 @@ class RealDatabases:
             if hold and connection.idle and address not in self._held:
                 self._held[address] = _Held(connection, lambda: self._lost(address))
             else:
+                broken = connection.broken
                 connection.give_up()
+                if hold and broken:
+                    self._tell(address)
 
     def _take(self, address: Address) -> Connection | None:
         """The held connection, if it is there and good. A server that moved does not keep the connection to its old place."""
@@ -91,6 +94,9 @@ class RealDatabases:
 
     def _lost(self, address: Address) -> None:
         self._held.pop(address).release().give_up()
+        self._tell(address)
+
+    def _tell(self, address: Address) -> None:
         if self.on_lost is not None:
             self.on_lost(address.server)
 

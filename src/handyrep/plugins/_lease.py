@@ -78,6 +78,20 @@ def host_clock(said: Mapping[str, str], at_s: float) -> HostClock | None:
     return HostClock(boot, int(now), at_s) if boot and re.fullmatch(r"\d{1,15}", now) else None
 
 
+@dataclasses.dataclass(slots=True)
+class Known:
+    """What fence_lease knows of one server between calls. `proofs` counts the proofs that were begun: a renewal that began before one is not sent after it.
+
+    `rested_on`: a proof is under way, or was given and not taken back: nothing may be renewed.
+    """
+
+    clock: HostClock | None = None
+    renewed_at_s: float | None = None
+    proofs: int = 0
+    rested_on: bool = False
+    told: tuple[str, ...] = ()
+
+
 def name_of(cluster: str, server: str) -> str:
     """What the lease of a server is called on its host: for people, and no other cluster's."""
     mark = hashlib.sha256(f"{cluster}/{server}".encode()).hexdigest()[:8]

@@ -1,7 +1,6 @@
 """fence_lease: the master holds a lease that HandyRep renews; when it is over and no replica is attached, the master's own host stops it."""
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _starving
 from handyrep.plugins._at_once import on_each
-from handyrep.plugins._lease import RATE_ERROR, HostClock, Terms, host_clock, name_of, remember, remembered
+from handyrep.plugins._lease import RATE_ERROR, Known, Terms, host_clock, name_of, remember, remembered
 from handyrep.plugins._lease_guard import ARM, GUARD, LEAVE, LEFT, PURPOSES, RENEW, ROOM
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 
@@ -27,20 +26,6 @@ _LOOK_S, _STARVE_S, _PUT_BACK_S = 3.0, 5.0, 5.0
 
 _OWN_END = 0.9
 """Who gives no answer is given up a little before the time is over, so that it can be said why."""
-
-
-@dataclasses.dataclass(slots=True)
-class _Known:
-    """Of one server, between calls. `proofs` counts the proofs that were begun: a renewal that began before one is not sent after it.
-
-    `rested_on`: a proof is under way, or was given and not taken back: nothing may be renewed.
-    """
-
-    clock: HostClock | None = None
-    renewed_at_s: float | None = None
-    proofs: int = 0
-    rested_on: bool = False
-    told: tuple[str, ...] = ()
 
 
 class fence_lease(handyrepplugin):
@@ -90,7 +75,7 @@ class fence_lease(handyrepplugin):
         known.rested_on = proof.outcome is Outcome.SUCCESS
         return proof
 
-    async def _proven(self, servername: str, known: _Known) -> Result:
+    async def _proven(self, servername: str, known: Known) -> Result:
         began = self.call.world.clock.monotonic()
         terms, why = await self._possible(servername)
         if terms is None:
@@ -156,9 +141,10 @@ class fence_lease(handyrepplugin):
             clock = self._known(servername).clock
             if clock is None:
                 return self.fail("the clock of its host cannot be read")
-            latest = clock.end_of(self.call.left_s(), self.call.world.clock.monotonic())
-            arguments = (*self._place(servername), clock.boot, str(latest))
-            ran = await self.run_as_root(servername, "sh", "-c", LEAVE, "leave", *arguments)
+            latest = str(clock.end_of(self.call.left_s(), self.call.world.clock.monotonic()))
+            ran = await self.run_as_root(
+                servername, "sh", "-c", LEAVE, "leave", *self._place(servername), clock.boot, latest
+            )
         except NoAnswerError as error:
             return self.uncertain(nothing_known(error))
         known.clock = None
@@ -174,8 +160,8 @@ class fence_lease(handyrepplugin):
             return self.fail(nothing_known(error))
         if ran.exit_status != 0:
             return self.fail(f"whether a lease is kept there is not known: {last_words(ran)}")
-        said = (line.partition("=")[::2] for line in ran.stdout.splitlines())
-        return self.success(traces=[self.trace(key, at, PURPOSES[key]) for key, at in said if key in PURPOSES])
+        said = [line.partition("=") for line in ran.stdout.splitlines()]
+        return self.success(traces=[self.trace(key, at, PURPOSES[key]) for key, _, at in said if key in PURPOSES])
 
     async def take_back(self, servername: str) -> Result:
         """Take all away, wait until no renewal that was sent before can count any more, and take away what such a one put there."""
@@ -190,8 +176,8 @@ class fence_lease(handyrepplugin):
         await self.call.world.clock.sleep(wait_s)
         return await self.leave(servername)
 
-    def _known(self, servername: str) -> _Known:
-        known: _Known = self.memory.setdefault(f"known {servername}", _Known())
+    def _known(self, servername: str) -> Known:
+        known: Known = self.memory.setdefault(f"known {servername}", Known())
         return known
 
     def _others(self, servername: str) -> tuple[Server, ...]:
@@ -204,7 +190,7 @@ class fence_lease(handyrepplugin):
         name = name_of(self.cluster.name, servername)
         return self.server(servername).pgdata, f"{ROOM}/{name}", name
 
-    async def _renewed(self, servername: str, known: _Known, proofs: int) -> Result:
+    async def _renewed(self, servername: str, known: Known, proofs: int) -> Result:
         """By RENEW, or by ARM where not all is in place. Where a lease was seen in place, the loosest of what may hold is written down first."""
         wanted = Terms(self.lease, self.silence, tuple(sorted(s.name for s in self._others(servername))))
         before = (await remembered(self)).get(servername)
@@ -228,7 +214,7 @@ class fence_lease(handyrepplugin):
                 return self.success("renewed" if script is RENEW else "put in place")
         return self.fail(said.get("fault") or "it could not be put in place")
 
-    async def _order(self, servername: str, known: _Known, script: str, *arguments: str) -> dict[str, str]:
+    async def _order(self, servername: str, known: Known, script: str, *arguments: str) -> dict[str, str]:
         """What the host said, its clock taken up. Raises NoAnswerError."""
         limit_s = min(_RENEW_S, self.call.left_s()) if script is RENEW else self.call.left_s()
         argv = ("sh", "-c", script, "lease", *self._place(servername), *arguments)
