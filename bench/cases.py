@@ -18,6 +18,7 @@ class Timings:
     profile: str
     failover: str
     server_defaults: str
+    poll_method: str
 
 
 FAULTS: dict[str, Fault | None] = {
@@ -29,8 +30,8 @@ FAULTS: dict[str, Fault | None] = {
 }
 """None: nothing breaks, a person asks for it."""
 TIMINGS = {
-    "fast": Timings("fast", "fail_retry_interval = 20ms", "promotion_method = promote_sql"),
-    "defaults": Timings("normal", "", ""),
+    "fast": Timings("fast", "fail_retry_interval = 20ms", "promotion_method = promote_sql", "poll_connect"),
+    "defaults": Timings("normal", "", "", "poll_isready"),
 }
 """What docs/benchmarks.md recommends to be fast, and nothing at all."""
 

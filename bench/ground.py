@@ -11,7 +11,6 @@ from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched
 from tests.lab.lab import Lab
 from tests.lab.proxy import LabProxy
-from tests.lab.test_proxies import directives
 from tests.lab.writer import Writer
 
 ROOT = Path(__file__).parents[1]
@@ -41,10 +40,11 @@ class Layout:
         return cluster, list(lab.proxies(cluster, self.proxies)) if self.proxies else []
 
     def conf(
-        self, cluster: LabCluster, proxies: list[LabProxy], folder: Path, *, profile: str, failover: str = "", server_defaults: str = ""
+        self, cluster: LabCluster, proxies: list[LabProxy], folder: Path, *, profile: str, **directives: str
     ) -> Path:  # fmt: skip
         """The directives are those of examples/ready; only addresses, passwords and paths are the lab's."""
-        sections = {"failover": f"{self.failover}\n{failover}", "server_defaults": server_defaults}
+        failover = f"{self.failover}\n{directives.pop('failover', '')}"
+        sections = {**directives, "failover": failover}
         if proxies:
             (folder / "templates").mkdir()
             sections = {**directives(proxies), "handyrep": f"templates_dir = {folder}/templates", **sections}
@@ -62,9 +62,9 @@ async def ready(handyrep: Watched, cluster: LabCluster, proxies: list[LabProxy],
     await handyrep.healthy()
 
 
-def client(cluster: LabCluster, proxies: list[LabProxy]) -> Writer:
-    """Through the proxies where there are any, else directly."""
-    return ThroughProxies(cluster, proxies) if proxies else Writer(cluster)
+def client(cluster: LabCluster, proxies: list[LabProxy], statement_s: float = 2.0) -> Writer:
+    """Through the proxies where there are any, else directly; it gives up a statement that lasts longer."""
+    return ThroughProxies(cluster, proxies) if proxies else Writer(cluster, statement_s)
 
 
 class ThroughProxies(Writer):

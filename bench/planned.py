@@ -7,6 +7,7 @@ ARGS: --n N (default 50), --json, --version V.
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -58,7 +59,7 @@ async def _measured(lab: Lab, version: int, count: int) -> dict[str, Any]:
     cluster, proxies = await asyncio.to_thread(layout.built, lab, version)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        directives = {"failover": timings.failover, "server_defaults": timings.server_defaults}
+        directives = {key: value for key, value in dataclasses.asdict(timings).items() if key != "profile"}
         async with watching(layout.conf(cluster, proxies, folder, profile=timings.profile, **directives)) as handyrep:
             await ready(handyrep, cluster, proxies, folder)
             with cluster.connect(cluster.names[0]) as session:

@@ -29,8 +29,8 @@ class Servers:
     async def lightly(self, member: Member, trying: Trying) -> Seen:
         return await self._seen("lightly", member, trying)
 
-    async def briefly(self, member: Member) -> Seen:
-        return await self._seen("briefly", member, Trying.AGAIN)
+    async def briefly(self, member: Member, trying: Trying) -> Seen:
+        return await self._seen("briefly", member, trying)
 
     async def fully(self, member: Member, trying: Trying) -> Seen:
         return await self._seen("fully", member, trying)

@@ -30,7 +30,7 @@ replication_pass = {passwords[replication]}
 
 [failover]
 auto_failover = True
-poll_method = poll_isready
+poll_method = {poll_method}
 {failover}
 
 [server_defaults]
@@ -156,6 +156,7 @@ class LabCluster:
         folder: Path,
         *,
         profile: str = "fast",
+        poll_method: str = "poll_isready",
         handyrep: str = "",
         passwords: str = "",
         failover: str = "",
@@ -169,7 +170,7 @@ class LabCluster:
             for number, host in enumerate(self.hosts)
         ]
         text = _CONF.format(
-            state_dir=folder / "state", profile=profile, passwords=PASSWORDS, login=self.login, key=self.hosts[0].image.client_key, known_hosts=self.known_hosts,
+            state_dir=folder / "state", profile=profile, poll_method=poll_method, passwords=PASSWORDS, login=self.login, key=self.hosts[0].image.client_key, known_hosts=self.known_hosts,
             layout=self.layout, restart_method=self.restart_method, servers="".join(listed) + servers, handyrep=handyrep, failover=failover,
             server_defaults=server_defaults, plugins=plugins, more_passwords=passwords,
         )  # fmt: skip

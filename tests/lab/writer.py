@@ -28,11 +28,12 @@ _Session = psycopg.Connection[tuple[Any, ...]]
 class Writer:
     """Runs in a thread of its own inside `async with`; times are those of time.monotonic().
 
-    `by`: the address of the server that each acknowledged row was written on. `errors`: what clients saw go wrong.
+    `statement_s`: a statement that lasts longer is given up. `by`: the address of the server that each acknowledged row was written on. `errors`: what clients saw go wrong.
     """
 
-    def __init__(self, cluster: LabCluster) -> None:
+    def __init__(self, cluster: LabCluster, statement_s: float = _STATEMENT_S) -> None:
         self._cluster = cluster
+        self._statement_s = statement_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._seekers = ThreadPoolExecutor(max_workers=len(cluster.hosts))
@@ -123,7 +124,7 @@ class Writer:
     def _write_one(self, session: _Session, number: int) -> None:
         self._reserve = False
         self.in_doubt.add(number)
-        watchdog = threading.Timer(_STATEMENT_S, _hang_up, (session.fileno(),))
+        watchdog = threading.Timer(self._statement_s, _hang_up, (session.fileno(),))
         watchdog.start()
         try:
             row = session.execute(_INSERT, (number,)).fetchone()

@@ -52,18 +52,23 @@ class Observer:
 
     async def glance(self, *names: str) -> Picture:
         """What these PostgreSQLs say of themselves, by one login each: enough to compare their positions."""
-        return await self._look(self._heard, names, verified=False)
+        return await self._look(lambda member: self._heard(member, Trying.AGAIN), names, verified=False)
 
-    async def briefly(self, member: Member) -> Seen:
+    async def briefly(self, member: Member, trying: Trying) -> Seen:
         """The light look at a server that is not the master: one that answers where HandyRep is logged in is not polled as well.
 
         Most of what a light look costs is polling; whether it lets others in too is for the full looks.
         """
-        heard = await self._heard(member) if member.server.is_postgres else Seen()
-        return heard if heard.up is YES else await self.lightly(member, Trying.AGAIN)
+        heard = await self._heard(member, trying) if member.server.is_postgres else Seen()
+        return heard if heard.up is YES else await self.lightly(member, trying)
 
-    async def _heard(self, member: Member) -> Seen:
-        facts = await self.facts(member.name)
+    async def _witness(self, member: Member, trying: Trying) -> Seen:
+        """A replica as it is needed when the master is suspected: where it stands, and whether its host answers."""
+        seen, host = await asyncio.gather(self.briefly(member, trying), self._host(member.server, trying))
+        return dataclasses.replace(seen, host_answers=host[0], notes=(*seen.notes, *host[1]))
+
+    async def _heard(self, member: Member, trying: Trying) -> Seen:
+        facts = await self.facts(member.name, trying)
         return Seen() if facts is None else Seen(up=YES, alive=YES, facts=facts)
 
     async def verify(self, *names: str) -> Picture:
@@ -71,7 +76,7 @@ class Observer:
         return await self._look(lambda member: self.fully(member, Trying.AGAIN), names, verified=True)
 
     async def suspect(self, suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
-        """The full look, and from every server's own host whether the recorded master can be seen.
+        """The full look at the recorded master, and from every server's own host whether that can be seen.
 
         A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it.
         """
@@ -79,10 +84,10 @@ class Observer:
 
         async def suspected(member: Member) -> Seen:
             if master is None or not member.server.is_postgres:
-                return await self.fully(member, trying)
+                return await self.lightly(member, trying)
             view = asyncio.create_task(self._sees(member.server, master.name))
             try:
-                seen = await self.fully(member, trying)
+                seen = await (self.fully if member.name == master.name else self._witness)(member, trying)
                 # A replica may see it after all, however slowly it says so; what the master's own silent host would see is of no use.
                 heard = member.name != master.name or seen.host_answers is YES
                 answer = await view if heard else UNKNOWN
@@ -120,9 +125,10 @@ class Observer:
             polled, host_answers=host[0], running=running, notes=(*polled.notes, *host[1], *told)
         )
 
-    async def facts(self, name: str) -> PostgresFacts | None:
+    async def facts(self, name: str, trying: Trying = Trying.AGAIN) -> PostgresFacts | None:
         """What one PostgreSQL of this cluster says of itself now; None when it cannot be asked."""
-        result = await self._hands.use(Kind.INSPECT, server=self._state.cluster.members[name].server)
+        server, patience_s = self._state.cluster.members[name].server, self._hands.calls_s(trying.calls)
+        result = await self._hands.use(Kind.INSPECT, server=server, patience_s=patience_s)
         facts = parse_facts(result)[0]
         return None if facts is None or self._is_strange(facts) else facts
 

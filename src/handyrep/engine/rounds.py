@@ -53,7 +53,9 @@ class Rounds:
             look = self._observer.fully if verified else self._observer.lightly
             seen = await look(member, Trying.ONCE)
         else:
-            seen = await (self._observer.fully(member, Trying.AGAIN) if verified else self._observer.briefly(member))
+            seen = await (
+                self._observer.fully(member, Trying.AGAIN) if verified else self._observer.briefly(member, Trying.AGAIN)
+            )
         if self._clock.monotonic() - began <= self._patience_s:
             self._slow.discard(member.name)
         return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)

@@ -16,18 +16,19 @@ from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login, Ran
 
+# $3: so many looks must find it calm, and three once anything had to be stopped: what starts it again may be about to.
 _FENCE = (
     FINDING
     + DATA
     + HOLDERS
     + STOP
     + r"""
-rounds=0 calm=0
-while [ "$calm" -lt 3 ]; do
+rounds=0 calm=0 wanted=$3
+while [ "$calm" -lt "$wanted" ]; do
     rounds=$((rounds + 1))
     [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
     if [ -n "$(holders)" ]; then
-        calm=0
+        calm=0 wanted=3
         stop || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
     fi
     if [ ! -e "$data/handyrep.fenced" ]; then
@@ -108,9 +109,10 @@ class fence_stop(handyrepplugin):
         (ended, hindered), settled = await asyncio.gather(self._looked(server), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
-        first = "nothing of it ran any more" if ended and settled else await self._stopped_politely(server)
+        idle = ended and settled
+        first = "nothing of it ran any more" if idle else await self._stopped_politely(server)
         try:
-            given = (server.pgdata, self.bin_path or server.bin_dir)
+            given = (server.pgdata, self.bin_path or server.bin_dir, "1" if idle else "3")
             ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", *given)
         except NoAnswerError as error:
             return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")

@@ -13,6 +13,7 @@ from handyrep.decide.candidates import choose
 from handyrep.decide.estimate import estimated_end
 from handyrep.decide.foresight import foresee
 from handyrep.engine.hands import said
+from handyrep.engine.observe import Trying
 from handyrep.engine.slots import would_lack
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
@@ -158,7 +159,9 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
 
 async def select(on: Scene, run: Run, _: str) -> Result:
     """The replica that shall become the master, in `candidate`, with what may be lost."""
-    picture, old = await asyncio.gather(on.observer.glance(*run.replicas), on.observer.facts(run.old_master))
+    picture, old = await asyncio.gather(
+        on.observer.glance(*run.replicas), on.observer.facts(run.old_master, Trying.ONCE)
+    )
     if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
         return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
     choice = await choice_of(on, run, picture, last_lsn_of(run))
