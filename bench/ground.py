@@ -11,6 +11,7 @@ from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched
 from tests.lab.lab import Lab
 from tests.lab.proxy import LabProxy
+from tests.lab.test_proxies import directives
 from tests.lab.writer import Writer
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +41,11 @@ class Layout:
         return cluster, list(lab.proxies(cluster, self.proxies)) if self.proxies else []
 
     def conf(
-        self, cluster: LabCluster, proxies: list[LabProxy], folder: Path, *, profile: str, **directives: str
+        self, cluster: LabCluster, proxies: list[LabProxy], folder: Path, *, profile: str, **own: str
     ) -> Path:  # fmt: skip
         """The directives are those of examples/ready; only addresses, passwords and paths are the lab's."""
-        failover = f"{self.failover}\n{directives.pop('failover', '')}"
-        sections = {**directives, "failover": failover}
+        failover = f"{self.failover}\n{own.pop('failover', '')}"
+        sections = {**own, "failover": failover}
         if proxies:
             (folder / "templates").mkdir()
             sections = {**directives(proxies), "handyrep": f"templates_dir = {folder}/templates", **sections}
