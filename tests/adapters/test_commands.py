@@ -1,12 +1,16 @@
 """What a command gets and gives back is the same on every way: over SSH and here, with sudo and without."""
 
 import asyncio
+import contextlib
+import gc
 import secrets
 import time
+import warnings
 
 import pytest
 
 from handyrep.adapters.hosts import RealHosts
+from handyrep.adapters.local import run_local
 from handyrep.adapters.output import KEPT_BYTES
 from handyrep.errors import NoAnswerError, RefusedError
 from handyrep.ports import Command
@@ -212,3 +216,20 @@ async def _gone(hosts: RealHosts, name: str) -> bool:
             return True
         await asyncio.sleep(0.05)
     return False
+
+
+async def test_a_command_that_is_called_off_twice_leaves_nothing_open() -> None:
+    """The call of a plugin ends at its deadline, and the plugin's own limit with it."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        task = asyncio.create_task(run_local(("sleep", "60"), b"", 60.0))
+        await asyncio.sleep(0.2)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        del task
+        await asyncio.sleep(0.3)
+        gc.collect()
+    assert [str(one.message) for one in told if one.category is ResourceWarning] == []

@@ -87,10 +87,12 @@ class _Process(asyncio.SubprocessProtocol):
     async def end(self) -> None:
         """Kill the process group if the command has not ended. Nobody waits long: another account's process may not be ours to kill."""
         transport = cast("asyncio.SubprocessTransport", self._transport)
-        if transport.get_returncode() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError, TimeoutError):
-                os.killpg(transport.get_pid(), signal.SIGKILL)
-                async with asyncio.timeout(_KILLED_S):
-                    await self._ended.wait()
-        with contextlib.suppress(PermissionError, ProcessLookupError):
-            transport.close()
+        try:
+            if transport.get_returncode() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError, TimeoutError):
+                    os.killpg(transport.get_pid(), signal.SIGKILL)
+                    async with asyncio.timeout(_KILLED_S):
+                        await self._ended.wait()
+        finally:
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                transport.close()
