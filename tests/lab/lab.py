@@ -12,7 +12,7 @@ from tests.lab.databases import LAYOUTS, Databases
 from tests.lab.host import Host
 from tests.lab.image import ROOT_TIER, Image
 from tests.lab.network import Net, Place
-from tests.lab.proxy import LabProxy
+from tests.lab.proxy import LabHaproxy, LabProxy
 from tests.lab.shell import LabError
 
 _PROGRAMS = ("systemd-nspawn", "ip", "iptables", "nsenter", "sshd", "sudo", "pg_createcluster", "pgbouncer")
@@ -100,12 +100,21 @@ class Lab:
     def proxies(self, cluster: LabCluster, count: int = 1) -> list[LabProxy]:
         """That many hosts with pgbouncer, leading to the cluster's master."""
         made = [LabProxy(self._new_host(f"bouncer{number}", ssh_port=22)) for number in range(1, count + 1)]
+        self._start_proxies(cluster, made)
+        return made
+
+    def haproxy(self, cluster: LabCluster) -> LabHaproxy:
+        """A host with HAProxy that leads nowhere yet."""
+        made = LabHaproxy(self._new_host("haproxy1", ssh_port=22))
+        self._start_proxies(cluster, [made])
+        return made
+
+    def _start_proxies(self, cluster: LabCluster, made: Sequence[LabProxy | LabHaproxy]) -> None:
         for proxy in made:
             proxy.configure(cluster)
         self._boot([proxy.host for proxy in made])
         for proxy in made:
-            proxy.host.inside("systemctl", "start", "pgbouncer")
-        return made
+            proxy.host.inside("systemctl", "start", proxy.unit)
 
     @property
     def folder(self) -> Path:

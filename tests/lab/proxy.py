@@ -1,4 +1,4 @@
-"""A host of the lab with Debian's pgbouncer, in front of a cluster's master."""
+"""Hosts of the lab with Debian's pgbouncer, or Debian's HAProxy, in front of a cluster."""
 
 import shutil
 
@@ -32,6 +32,8 @@ pidfile = /var/run/postgresql/pgbouncer.pid
 class LabProxy:
     """pgbouncer on a host of its own; its unit starts with the host."""
 
+    unit = "pgbouncer"
+
     def __init__(self, host: Host) -> None:
         self.host = host
 
@@ -62,8 +64,41 @@ class LabProxy:
             prepare_threshold=None,
         )  # fmt: skip
 
-    def leads_to(self) -> str:
+    def leads_to(self, dbname: str = "postgres") -> str:
         """The address of the server that a client gets to."""
-        with self.connect() as client:
+        with self.connect(dbname) as client:
+            row = client.execute("select host(inet_server_addr())").fetchone()
+        return str(row[0]) if row else ""
+
+
+class LabHaproxy:
+    """HAProxy on a host of its own, as Debian starts it; it leads nowhere yet."""
+
+    unit = "haproxy"
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+    def configure(self, _: LabCluster) -> None:
+        """Before the host boots: Debian's own file, and a place to listen at, without which HAProxy does not start."""
+        there = self.host.root / "etc/haproxy/haproxy.cfg"
+        write(there, f"{there.read_text()}\nlisten mine\n    bind 127.0.0.1:{PORT}\n")
+        wants = self.host.root / "etc/systemd/system/multi-user.target.wants/haproxy.service"
+        link(wants, "/lib/systemd/system/haproxy.service")
+
+    def section(self) -> str:
+        """Its lines for [servers] of handyrep.conf."""
+        return f"[[{self.name}]]\nhostname = {self.host.address}\nssh_port = {self.host.ssh_port}\nrole = proxy\nport = {PORT}\n"
+
+    def leads_to(self, port: int = PORT) -> str:
+        """The address of the server that a client gets to."""
+        with psycopg.connect(
+            "", host=self.host.address, port=port, user="handyrep", password=PASSWORDS["handyrep"], dbname="postgres",
+            connect_timeout=3,
+        ) as client:  # fmt: skip
             row = client.execute("select host(inet_server_addr())").fetchone()
         return str(row[0]) if row else ""
