@@ -62,10 +62,10 @@ class Bouncer:
             self.process.wait()
             self.process = None
 
-    def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
+    def connect(self, dbname: str = "postgres", connect_timeout: int = 5, **more: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(
             host="127.0.0.1", port=self.port, dbname=dbname, user="postgres", password=PASSWORD, autocommit=True,
-            prepare_threshold=None, connect_timeout=5, **more,
+            prepare_threshold=None, connect_timeout=connect_timeout, **more,
         )  # fmt: skip
 
     def console(self, command: str) -> list[tuple[Any, ...]]:

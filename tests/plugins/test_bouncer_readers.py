@@ -11,8 +11,9 @@ from handyrep.model.answer import Answer, Outcome
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.result import Result
 from handyrep.model.status import Health
+from handyrep.plugins._bouncer_places import readers
 from tests.adapters.postgresql import running_postgresql
-from tests.factories import make_member
+from tests.factories import make_member, make_server
 from tests.plugins.bouncers import Bouncer, bouncer, cluster_of, managed, postgres_server
 from tests.plugins.test_multi_pgbouncer import Pair, port_seen
 
@@ -89,6 +90,12 @@ async def test_a_replica_leaves_the_name_when_it_lags_and_comes_back_when_it_is_
         assert (await it.call("run", r1, r2)).outcome is SUCCESS
         assert it.readers() == {"postgres_ro": port}
         assert (await it.call("leads", r1, r2)).outcome is SUCCESS
+
+
+@pytest.mark.parametrize(("last_well", "stays"), [(HEALTHY, True), (LAGGED, False), (None, False)])
+def test_a_warning_about_its_host_moves_no_reader(last_well: Health | None, stays: bool) -> None:
+    warned = make_member(make_server("r1", "replica"), Health.WARNING, last_well=last_well)
+    assert (readers(cluster_of(make_server("m1", "master"), warned), "m1") != ()) is stays
 
 
 async def test_with_all_replicas_those_that_lag_have_no_number(trio: Trio, one: Bouncer, tmp_path: Path) -> None:

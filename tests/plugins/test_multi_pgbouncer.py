@@ -101,6 +101,20 @@ async def test_d3_after_a_failover_no_session_lives_on_at_the_old_master(
                 os.kill(pid_of(running), signal.SIGKILL)
 
 
+async def test_after_a_crash_nobody_waits_until_pgbouncer_tries_a_server_again(pair: Pair, tmp_path: Path) -> None:
+    template = TEMPLATE.replace("server_login_retry = 0.2", "server_login_retry = 600")
+    with bouncer(free_port(), pool_mode="transaction") as one:
+        one.console("set server_login_retry = '600'")
+        with pytest.raises(psycopg.OperationalError):
+            one.connect(connect_timeout=2)
+        async with managed(cluster_with(pair, one), one.ini, tmp_path, template=template) as plugin:
+            assert (await plugin.call("block")).outcome is SUCCESS
+            waiting = asyncio.create_task(asyncio.to_thread(_port_of_a_new_client, one))
+            assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+            assert await asyncio.wait_for(waiting, 20) == pair.replica.port
+        assert "server_login_retry = 600" in one.ini.read_text()
+
+
 async def test_a_session_that_is_where_it_belongs_is_left_alone(
     plugin: Managed, pair: Pair, one_running: Bouncer
 ) -> None:

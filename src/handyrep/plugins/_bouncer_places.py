@@ -20,15 +20,20 @@ def readers(cluster: Cluster, master: str) -> tuple[Place, ...]:
     def rank(member: Member) -> tuple[int, str]:
         return member.server.failover_priority, member.name
 
-    fit = [m for m in cluster.replicas if m.name != master and m.status.health is Health.HEALTHY]
+    fit = [m for m in cluster.replicas if m.name != master and _as_reader(m) is Health.HEALTHY]
     return tuple(place_of(member.server) for member in sorted(fit, key=rank))
 
 
 def readable(cluster: Cluster) -> frozenset[Place]:
     """Where a reader's session may come to its end: at replicas that were seen in recovery, and were no master before."""
-    alive = [m for m in cluster.replicas if m.status.health in (Health.HEALTHY, Health.LAGGED)]
+    alive = [m for m in cluster.replicas if _as_reader(m) in (Health.HEALTHY, Health.LAGGED)]
     sure = [m for m in alive if m.in_recovery is Answer.YES and m.name not in cluster.deposed]
     return frozenset(place_of(member.server) for member in sure)
+
+
+def _as_reader(member: Member) -> Health | None:
+    """How it is for readers: a warning about its host moves nobody while it was not seen to stop replicating."""
+    return member.last_well if member.status.health is Health.WARNING else member.status.health
 
 
 def places(cluster: Cluster, bouncer: Server) -> frozenset[Place]:
