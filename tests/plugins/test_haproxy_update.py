@@ -155,6 +155,26 @@ async def test_blocked_nobody_gets_anywhere_also_after_a_restart(pair: Pair, led
     assert led.leads_to() == pair.master.port
 
 
+async def test_its_footprint_tells_of_clients_that_are_held_back_and_take_back_lets_them_on(
+    pair: Pair, led: Haproxy, tmp_path: Path
+) -> None:
+    async with managed(cluster_in(pair, led), led, tmp_path) as plugin:
+
+        async def traces(servername: str) -> list[str]:
+            told = await plugin.call("footprint", servername=servername)
+            return [trace["name"] for trace in told.extra["traces"]]
+
+        assert (await traces("h1"), await traces("m1")) == (["haproxy.cfg"], [])
+        before = led.cfg.stat().st_ino
+        assert (await plugin.call("take_back", servername="h1")).outcome is SUCCESS
+        assert led.cfg.stat().st_ino == before
+        await plugin.call("block")
+        assert await traces("h1") == ["haproxy.cfg", "held clients"]
+        assert (await plugin.call("take_back", servername="h1")).outcome is SUCCESS
+        assert await traces("h1") == ["haproxy.cfg"]
+    assert led.leads_to() == pair.master.port
+
+
 async def test_poll_tells_when_nobody_gets_through(pair: Pair, led: Haproxy, tmp_path: Path) -> None:
     dead = make_member(postgres_server(pair.replica, "r1", "replica", port=free_port()), HEALTHY)
     async with managed(cluster_in(pair, led).with_member(dead), led, tmp_path) as plugin:

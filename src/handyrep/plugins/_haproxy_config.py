@@ -109,6 +109,12 @@ def render(template: str, plan: Plan, values: Mapping[str, object], ours: frozen
     return text.rstrip("\n") + "\n"
 
 
+def servers_of(text: str, section: str) -> dict[str, bool]:
+    """Of each server that a section of this file has: whether it gets clients. Raises PluginError."""
+    lines = (words for _, of, words in _lines(text) if of == section and words[0] == "server")
+    return {words[1]: "disabled" not in words[2:] for words in lines if len(words) > 1}
+
+
 def _refuse_other_ways(text: str, plan: Plan, ours: frozenset[Place]) -> None:
     sections = {section for section, _ in plan}
     found: dict[tuple[str, str], list[str]] = {}

@@ -14,7 +14,7 @@ from handyrep.plugins._at_once import on_each, together
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins._bouncer_places import place_of, places, readable, readers
 from handyrep.plugins._haproxy_change import Change, differs, not_as
-from handyrep.plugins._haproxy_config import Plan, Slot, State, nobody, plan_of, render
+from handyrep.plugins._haproxy_config import Plan, Slot, State, nobody, plan_of, render, servers_of
 from handyrep.plugins._haproxy_console import MasterSocket
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
@@ -110,6 +110,40 @@ class haproxy_update(handyrepplugin):
         except HandyRepError as error:
             return self.fail(str(error))
         return together(said, "can be managed")
+
+    async def footprint(self, servername: str) -> Result:
+        """haproxy.cfg, which stays, and whether it holds clients back."""
+        try:
+            servers = await self._in_file(servername)
+        except (NoAnswerError, PluginError) as error:
+            return self.fail(f"what stands in its haproxy.cfg is not known: {error.what}")
+        found = []
+        if servers:
+            serves = "clients are led by it; it is a plain haproxy.cfg, and yours from now on"
+            found = [self.trace("haproxy.cfg", self.config_location, "leads clients to the servers", stays=serves)]
+        if servers and not any(servers.values()):
+            where, purpose = f"section {self.master_section} of {self.config_location}", "lets nobody to an old master"
+            found.append(self.trace("held clients", where, purpose))
+        return self.success(traces=found)
+
+    async def take_back(self, servername: str) -> Result:
+        """Let clients on to the recorded master, if they are held back."""
+        try:
+            servers = await self._in_file(servername)
+        except (NoAnswerError, PluginError) as error:
+            return self.fail(f"what stands in its haproxy.cfg is not known: {error.what}")
+        if not servers or any(servers.values()):
+            return self.success()
+        return await self._rewritten(None, servername)
+
+    async def _in_file(self, servername: str) -> dict[str, bool]:
+        """The servers of master_section there, and whether each gets clients; none on a server that is not managed here."""
+        if servername not in [server.name for server in self._chosen(None)]:
+            return {}
+        ran = await self._change(self.server(servername)).host.read()
+        if ran.exit_status != 0 or ran.cut:
+            raise PluginError(last_words(ran))
+        return servers_of(ran.stdout, self.master_section)
 
     def _chosen(self, name: str | None) -> list[Server]:
         found = [m.server for m in self.cluster.by_role(Role.PROXY) if name in (None, m.name)]
