@@ -16,6 +16,7 @@ from handyrep.plugins._bouncer_places import place_of, places, readable, readers
 from handyrep.plugins._haproxy_change import Change, differs, not_as
 from handyrep.plugins._haproxy_config import Plan, Slot, State, nobody, plan_of, render, servers_of
 from handyrep.plugins._haproxy_console import MasterSocket
+from handyrep.plugins._proxies_told import led, let_in
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
@@ -74,8 +75,7 @@ class haproxy_update(handyrepplugin):
             said = await self._on_each(bouncerserver, self._logged_in, acts=False)
         except PluginError as error:
             return self.fail(str(error))
-        up = {name: result.outcome is SUCCESS for name, result in said.items()}
-        return together(said, "lets people in", servers=up)
+        return let_in(said)
 
     async def leads(self) -> Result:
         """SUCCESS when each that answers leads where run() would lead it now; behind tells of those that do not."""
@@ -84,12 +84,7 @@ class haproxy_update(handyrepplugin):
             said = await self._on_each(None, lambda server: self._compared(server, plan), acts=False)
         except PluginError as error:
             return self.fail(str(error))
-        behind = {name: one.details for name, one in said.items() if one.outcome is SUCCESS and one.details}
-        if behind:
-            return self.fail("; ".join(f"{name}: {why}" for name, why in behind.items()), behind=behind)
-        if any(one.outcome is SUCCESS for one in said.values()):
-            return self.success("each that answers leads where it should")
-        return together(said, "leads where it should")
+        return led(said)
 
     async def block(self) -> Result:
         """SUCCESS when no HAProxy has a session left at a server of the cluster, and new clients are refused."""

@@ -21,6 +21,7 @@ from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable, readers
 from handyrep.plugins._left_at_bouncers import tells_of_bouncers
+from handyrep.plugins._proxies_told import led, let_in
 from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import last_words
 
@@ -96,8 +97,7 @@ class multi_pgbouncer(tells_of_bouncers):
             said = await self._on_each(self._chosen(bouncerserver), self._logged_in, acts=False)
         except PluginError as error:
             return self.fail(str(error))
-        up = {name: result.outcome is SUCCESS for name, result in said.items()}
-        return together(said, "lets people in", servers=up)
+        return let_in(said)
 
     async def leads(self) -> Result:
         """SUCCESS when each that answers leads where run() would lead it now; behind tells of those that do not."""
@@ -112,12 +112,7 @@ class multi_pgbouncer(tells_of_bouncers):
             return self.success(await self._before(server).astray(plans[server.name], ours, others))
 
         said = await self._on_each(chosen, looked, acts=False)
-        behind = {name: one.details for name, one in said.items() if one.outcome is SUCCESS and one.details}
-        if behind:
-            return self.fail("; ".join(f"{name}: {why}" for name, why in behind.items()), behind=behind)
-        if any(one.outcome is SUCCESS for one in said.values()):
-            return self.success("each that answers leads where it should")
-        return together(said, "leads where it should")
+        return led(said)
 
     async def block(self) -> Result:
         """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
