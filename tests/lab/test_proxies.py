@@ -48,6 +48,37 @@ def let_in(proxy: LabProxy) -> str:
                 raise
 
 
+async def test_a_pgbouncer_that_crashed_is_started_again_and_leads_to_the_new_master(
+    lab: Lab, watch: Watch, tmp_path: Path
+) -> None:
+    """Debian's unit leaves it ended. pgbouncer itself may crash at a KILL, so nobody else would ever start it."""
+    cluster = await asyncio.to_thread(lab.cluster, 16)
+    proxies = await asyncio.to_thread(lab.proxies, cluster, 2)
+    old = cluster.names[0]
+    (tmp_path / "templates").mkdir()
+    async with watch(cluster, handyrep=f"templates_dir = {tmp_path}/templates", **directives(proxies)) as handyrep:
+        await handyrep.settled(cluster)
+        foreign = await handyrep.call("connection_proxy_init")
+        (tmp_path / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
+        assert (await handyrep.call("connection_proxy_init"))["result"] == "SUCCESS"
+        await handyrep.healthy()
+        crashed, stopped = (proxy.host for proxy in proxies)
+        crashed.inside("systemctl", "kill", "-s", "SEGV", "pgbouncer")
+        stopped.inside("systemctl", "stop", "pgbouncer")
+        faults.until(
+            lambda: "failed" in crashed.inside("systemctl", "show", "-p", "ActiveState", "pgbouncer"), "a crash"
+        )
+        await asyncio.to_thread(faults.crash, cluster, old)
+        new = await handyrep.failed_over(old)
+        await handyrep.until(lambda: handyrep.on.check.proxies.told != "", "one is left to be seen to")
+        address = cluster.host(new).address
+        assert await asyncio.to_thread(let_in, proxies[0]) == address
+        assert "inactive" in stopped.inside("systemctl", "show", "-p", "ActiveState", "pgbouncer")
+        stopped.inside("systemctl", "start", "pgbouncer")
+        await handyrep.healthy()
+        assert await asyncio.to_thread(let_in, proxies[1]) == address
+
+
 @pytest.mark.parametrize("unplanned", [True, False], ids=["failover", "switchover"])
 async def test_both_pgbouncers_lead_to_the_new_master(lab: Lab, watch: Watch, unplanned: bool, tmp_path: Path) -> None:
     """One pools sessions, the other one transactions."""

@@ -15,6 +15,9 @@ from handyrep.plugins._bouncer_console import Console, is_alone, objection
 from handyrep.plugins._bouncer_host import BouncerHost, is_ours
 from handyrep.plugins._bouncer_places import leads_to
 from handyrep.plugins.handyrepplugin import last_words
+from handyrep.ports import Clock
+
+_LOOKS_AT_A_NEW_ONE, _BETWEEN_LOOKS_S = 20, 0.05
 
 
 def longest_failover_s(failover: FailoverSettings) -> float:
@@ -54,6 +57,16 @@ class Before:
         except NoAnswerError as error:
             return error
         return fail(f"{why}: nothing was pushed") if why else None
+
+    async def revived(self, service: str, clock: Clock) -> bool:
+        """Start a pgbouncer that has crashed, and wait for its console: a KILL can end it (pgbouncer issue 1401), and Debian's unit leaves it so."""
+        if not await self.host.revived(service):
+            return False
+        for _ in range(_LOOKS_AT_A_NEW_ONE):
+            if await self.heard() is None:
+                return True
+            await clock.sleep(_BETWEEN_LOOKS_S)
+        return False
 
     async def usable(self, plan: File, longest_s: float) -> Result:
         """Whether the file could be put there and taken up. Clients may have to wait for `longest_s`: less patience is told."""

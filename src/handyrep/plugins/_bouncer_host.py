@@ -37,6 +37,11 @@ _MOST_INCLUDES = 10
 _REPLACED = "\ufffd"
 
 
+_REVIVE = """
+[ -d /run/systemd/system ] && [ "$(systemctl show -p ActiveState --value "$1")" = failed ] && systemctl start "$1"
+"""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
     """How pgbouncer read a file: why it does not take it, or why that is not known; both are '' when it takes it."""
@@ -65,6 +70,13 @@ class BouncerHost:
         return await self._plugin.put_file(
             self._server.name, self._file, content, run_as=RunAs.ROOT, mode=_MODE, owner=owner
         )
+
+    async def revived(self, service: str) -> bool:
+        """Start this service of systemd if it has failed. One that somebody stopped is left alone."""
+        if not service:
+            return False
+        ran = await self._plugin.run_as_root(self._server.name, "sh", "-c", _REVIVE, "revive", service)
+        return ran.exit_status == 0
 
     async def read(self) -> Ran:
         """The file; nothing when there is none."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import PurePosixPath
 
-from handyrep.directives import boolean, choice, list_of, path, text, word
+from handyrep.directives import boolean, choice, list_of, path, service, text, word
 from handyrep.errors import HandyRepError, NoAnswerError, PluginError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
@@ -61,7 +61,7 @@ class multi_pgbouncer(tells_of_bouncers):
     master. Its file is written all the same if its host answers. One that is reached and leads elsewhere is a FAIL. Nothing is pushed where
     it would not be taken: a template that fails, a file that pgbouncer refuses, a console that does not let HandyRep in. Where
     pgbouncerbin is not there, only what is read back tells.
-    Options: pgbouncerbin, template, owner, config_location, database_list, readonly_suffix, all_replicas, extra_connect_param, refresh.
+    Options: pgbouncerbin, template, owner, config_location, database_list, readonly_suffix, all_replicas, extra_connect_param, refresh, service_name.
     """
 
     kinds = (Kind.CONNECTION_FAILOVER,)
@@ -70,6 +70,7 @@ class multi_pgbouncer(tells_of_bouncers):
         "/usr/sbin/pgbouncer",
         "full path of pgbouncer on its servers: it tries each new file, and refresh = restart uses it",
     )
+    service_name = option(service, "pgbouncer", "its service, started again when it has failed; blank: never")
     template = option(text, "pgbouncer.ini.j2", "template of pgbouncer.ini: a file in templates_dir, or HandyRep's own")
     owner = option(word, "postgres", "system account that runs pgbouncer and owns its files")
     config_location = option(path, "/etc/pgbouncer/pgbouncer.ini", "full path of pgbouncer.ini")
@@ -210,7 +211,7 @@ class multi_pgbouncer(tells_of_bouncers):
         if ran.exit_status != 0:
             return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
         try:
-            if heard is not None:
+            if heard is not None and not await before.revived(self.service_name, self.call.world.clock):
                 raise heard
             return await self._change(server, plan).take_effect(plan)
         except NoAnswerError as error:
