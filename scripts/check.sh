@@ -8,12 +8,12 @@ say lint; "$bin/ruff" check src tests scripts bench soak
 say types; "$bin/mypy"
 say layers; "$bin/lint-imports" --no-logo 2>/dev/null || "$bin/lint-imports"
 say tests
-# Two at a time: most tests wait for servers. The lab has the machine for itself.
+# Two at a time: most tests wait for servers. Each worker has a lab of its own.
 if [ "$#" -gt 0 ]; then
     "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-report= "$@"
 else
     "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-report= -m "not lab"
-    "$bin/python" -m pytest --cov --cov-append --cov-report= -m lab
+    "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-append --cov-report= -m lab
 fi
 say coverage
 "$bin/python" -m coverage report --skip-covered --sort=cover | tail -n 25

@@ -41,7 +41,7 @@ async def test_a_verdict_is_its_sentence_then_who_saw_what_then_the_rules(capsys
     assert lines[1].startswith("F16 (refuse): m1 is gone, but nothing proves")
     assert lines[2] == "server up alive host runs writes hangs sees master is timeline position said"
     assert lines[3].startswith("m1 no - no - - - - - - - poll: silent; host: no SSH")
-    assert lines[4].startswith("r1 yes yes yes yes - - no replica 1 0/3E8")
+    assert lines[4].startswith("r1 yes yes yes - - - no replica 1 0/3E8")
     assert "fence fence_stop: no (no SSH)" in lines
     assert "F07: m1 was not seen to accept connections, or ends no commit" in lines
     assert "Were it not for F16: F17 (proceed)" in lines
