@@ -162,4 +162,18 @@ async def test_handyreps_own_template_is_taken_and_gives_nobody_up(pair: Pair, p
     async with managed(cluster_with(pair, pooled), pooled.ini, tmp_path, template=template) as plugin:
         assert (await plugin.call()).outcome is SUCCESS
         tested = await plugin.call("test")
-    assert (tested.outcome, tested.extra["warnings"]) == (SUCCESS, [])
+    assert (tested.outcome, [one for one in tested.extra["warnings"] if "query_wait_timeout" in one]) == (SUCCESS, [])
+
+
+async def test_that_session_pooling_cannot_be_paused_while_clients_stay_is_said_before(
+    pair: Pair, pooled: Bouncer, tmp_path: Path
+) -> None:
+    async def warnings(mode: str) -> list[str]:
+        template = TEMPLATE.replace("pool_mode = transaction", f"pool_mode = {mode}")
+        async with managed(cluster_with(pair, pooled), pooled.ini, tmp_path, template=template) as plugin:
+            assert (await plugin.call("init")).outcome is SUCCESS
+            return [one for one in (await plugin.call("test")).extra["warnings"] if "pool_mode" in one]
+
+    (warning,) = await warnings("session")
+    assert "keep their session (pool_mode = session): a switchover waits for them to leave" in warning
+    assert await warnings("transaction") == []

@@ -83,7 +83,8 @@ class Before:
             return fail("it uses so_reuseport: HandyRep would reach only one of its processes")
         wrong = not_as(plan.databases, await self.console.databases())
         stale = "its file is not HandyRep's newest: run: handyrep connection-proxy-init" if wrong else ""
-        return success("; ".join(filter(None, (stale, await self._impatient(longest_s)))))
+        told = (stale, await self._impatient(longest_s), await self._in_sessions(plan))
+        return success("; ".join(filter(None, told)))
 
     async def astray(self, plan: File, ours: frozenset[Place], others: frozenset[Place]) -> str:
         """The names that lead elsewhere than the plan has it, or to a server of the cluster that no name should lead to.
@@ -113,6 +114,18 @@ class Before:
         if wait_s == 0 or wait_s >= longest_s:
             return ""
         return f"it gives up clients that wait for {wait_s:g} s (query_wait_timeout), and a failover may take {longest_s:.0f} s"
+
+    async def _in_sessions(self, plan: File) -> str:
+        """What to tell of clients that keep their session: a PAUSE waits until they leave."""
+        default = (await self.console.configuration()).get("pool_mode", "")
+        modes = {name: mode or default for name, mode in (await self.console.pool_modes()).items()}
+        kept = sorted(name for name in plan.databases if name != MARK and modes.get(name) == "session")
+        if not kept:
+            return ""
+        return (
+            f"clients of {', '.join(kept)} keep their session (pool_mode = session): a switchover waits for them to leave, and is given up when"
+            " they do not within pause_timeout"
+        )
 
     async def _foreign(self) -> Result | None:
         """A FAIL when a file that HandyRep did not write stands where its own template would replace it."""

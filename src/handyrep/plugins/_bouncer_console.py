@@ -60,6 +60,11 @@ class Console:
         rows = await self._ask("SHOW DATABASES")
         return {str(row["name"]): _entry(row) for row in rows if row["name"] != ADMIN_DATABASE}
 
+    async def pool_modes(self) -> dict[str, str]:
+        """The pool_mode of each name; '' where it is the default."""
+        rows = await self._ask("SHOW DATABASES")
+        return {str(row["name"]): str(row.get("pool_mode") or "") for row in rows if row["name"] != ADMIN_DATABASE}
+
     async def reload(self) -> None:
         """Let it read its file again. It says RELOAD also when it could not use the file: look at databases().
 
