@@ -666,7 +666,7 @@ async def test_it_is_taken_back_once_more_when_no_order_of_before_can_count_any_
         assert (await fence(called, "take_back")).outcome is SUCCESS
         assert stage.clock.monotonic() - began_s >= 10.0 * 1.02
         assert stage.terms == {}
-    assert stage.host.sent[3:] == ["leave", "leave"]
+    assert [order for order in stage.host.sent[3:] if order != "clock"] == ["leave", "leave"]
 
 
 @pytest.mark.parametrize(("lease", "silent"), [("90 s", False), ("10 s", True)])
@@ -674,7 +674,7 @@ async def test_it_is_not_called_taken_back_while_it_may_be_there(stage: Stage, l
     async with stage.again(lease=lease) as called:
         stage.host.silent = silent
         assert (await fence(called, "take_back")).outcome is UNCERTAIN
-    assert stage.host.sent == ["leave"]
+    assert [order for order in stage.host.sent if order != "clock"] == ["leave"]
 
 
 def test_what_is_of_it_on_a_host_is_seen_without_root(two: Two) -> None:

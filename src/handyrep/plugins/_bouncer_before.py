@@ -60,7 +60,10 @@ class Before:
 
     async def revived(self, service: str, clock: Clock) -> bool:
         """Start a pgbouncer that has crashed, and wait for its console: a KILL can end it (pgbouncer issue 1401), and Debian's unit leaves it so."""
-        if not await self.host.revived(service):
+        try:
+            if not await self.host.revived(service):
+                return False
+        except NoAnswerError:
             return False
         for _ in range(_LOOKS_AT_A_NEW_ONE):
             if await self.heard() is None:
