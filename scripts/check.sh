@@ -13,7 +13,7 @@ if [ "$#" -gt 0 ]; then
     "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-report= "$@"
 else
     "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-report= -m "not lab"
-    "$bin/python" -m pytest -n 2 --dist loadfile --cov --cov-append --cov-report= -m lab
+    "$bin/python" -m pytest -n 2 --dist worksteal --cov --cov-append --cov-report= -m lab
 fi
 say coverage
 "$bin/python" -m coverage report --skip-covered --sort=cover | tail -n 25
