@@ -65,6 +65,12 @@ class Known:
         closed = [r["epoch"] for r in self.disk.records if r["what"] == "close"]
         return next((epoch for epoch in opened if epoch not in closed), 0)
 
+    def fence_keeps_it_down(self) -> bool:
+        """Whether the run that began last has the proof of a fence whose mark outlives the host: one that was switched off or cut off may come up."""
+        began = max(number for number, record in enumerate(self.disk.records) if record["what"] == "open")
+        ended = [r for r in self.disk.records[began:] if r["what"] == "ended" and r.get("stage") == "fence"]
+        return any(r.get("outcome") == Outcome.SUCCESS.value and r.get("subject") == "fence_stop" for r in ended)
+
     @property
     def recorded(self) -> Cluster:
         """What HandyRep would know if it were started now; of nothing before it has saved anything."""
@@ -109,9 +115,10 @@ def i3_nothing_acknowledged_is_lost(known: Known, event: Event) -> str:
 
 
 def i3_who_writes_has_it_all(known: Known) -> str:
-    """I3, on the last day: the one server that takes writes has every acknowledged row."""
+    """I3, on the last day: the one server that takes writes has every acknowledged row. Of an older master that came back I2 tells."""
     writers = known.world.writers()
-    if len(writers) != 1:
+    newest = max(box.timeline for box in known.world.boxes.values())
+    if len(writers) != 1 or known.world.boxes[writers[0]].timeline < newest:
         return ""
     lost = set(known.world.acknowledged) - set(known.world.boxes[writers[0]].wal)
     return f"I3: {len(lost)} acknowledged rows are not on {writers[0]}" if lost else ""
@@ -309,8 +316,8 @@ def i16_state_is_whole(_: Known, event: Event) -> str:
 
 
 def old_master_is_never_started(known: Known, event: Event) -> str:
-    """After a promote was ordered, the old master never comes up as a master."""
-    if _is_order(event, "promotion.run"):
+    """After a promote was ordered, an old master on whose disk a fence left its mark never comes up as a master."""
+    if _is_order(event, "promotion.run") and known.fence_keeps_it_down():
         opened = [r for r in known.disk.records if r["what"] == "open"]
         known.deposed[str(opened[-1]["old_master"])] = known.open_epoch()
     if isinstance(event, Started) and event.as_master and event.name in known.deposed:

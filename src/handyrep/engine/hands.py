@@ -51,7 +51,10 @@ class Hands:
 
     def able(self, kind: Kind, method: str, name: str | None = None) -> bool:
         """Whether the configured plugin of this kind (or this one of several) has an optional method."""
-        return hasattr(self._loaded(name or self.configured(kind)), method)
+        plugin = self._loaded(name or self.configured(kind))
+        if plugin is None or not hasattr(plugin, method):
+            return False
+        return not KINDS[kind].method(method).as_run or issubclass(_owner(plugin, method), _owner(plugin, "run"))
 
     def can_hold_clients(self, kind: RunKind) -> bool:
         """Whether the plugin of the proxies can let clients wait as this kind of run wants it."""
@@ -122,6 +125,11 @@ class Hands:
             Kind.PROMOTION: failover.promote_timeout,
         }
         return slow.get(kind, failover.start_timeout)
+
+
+def _owner(plugin: type[Plugin], method: str) -> type:
+    """The class that a plugin has a method from; object when it has none."""
+    return next((one for one in plugin.__mro__ if method in vars(one)), object)
 
 
 def _server_parameter(kind: Kind, method: str) -> str:

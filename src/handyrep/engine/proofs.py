@@ -52,7 +52,7 @@ async def _tested(engine: Engine, fence: str, master: str) -> Proof:
 
 
 async def _without_its_host(engine: Engine, fence: str) -> Proof:
-    return engine.hands.proof(fence, NO, "the master's host does not answer")
+    return engine.hands.proof(fence, NO, "its host does not answer over SSH, so nothing there can be seen or stopped")
 
 
 def possible_first(found: tuple[Proof, ...]) -> tuple[str, ...]:

@@ -36,7 +36,10 @@ class Kind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a kind. `acts`: it changes servers, so a bad answer from it means UNCERTAIN, not FAIL."""
+    """One method of a kind. `acts`: it changes servers, so a bad answer from it means UNCERTAIN, not FAIL.
+
+    `as_run`: it does what run() does, so whoever replaces run() replaces it too.
+    """
 
     name: str
     parameters: tuple[str, ...]
@@ -44,6 +47,7 @@ class Method:
     text: str
     optional: bool = False
     returns_list: bool = False
+    as_run: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                     "run", ("servername",), acts=False,
                     text="SUCCESS: up; FAIL: not, with alive = True in the RD when a PostgreSQL answered all the same",
                 ),
-                Method("once", ("servername",), acts=False, text="the same by one attempt, within call_timeout: then HandyRep sees to the retries of a suspected master, and looks at its host meanwhile", optional=True),
+                Method("once", ("servername",), acts=False, text="the same by one attempt, within call_timeout: then HandyRep sees to the retries of a suspected master, and looks at its host meanwhile", optional=True, as_run=True),
             ),
             _kind(
                 Kind.INSPECT, "inspect_method", "What does a PostgreSQL say of itself, and does its host answer?",

@@ -121,7 +121,8 @@ class Before:
     async def _in_sessions(self, plan: File) -> str:
         """What to tell of clients that keep their session: a PAUSE waits until they leave."""
         default = (await self.console.configuration()).get("pool_mode", "")
-        modes = {name: mode or default for name, mode in (await self.console.pool_modes()).items()}
+        found = await self.console.databases()
+        modes = {name: entry.pool_mode or default for name, entry in found.items()}
         kept = sorted(name for name in plan.databases if name != MARK and modes.get(name) == "session")
         if not kept:
             return ""

@@ -28,10 +28,11 @@ _PORT_BEHIND = re.compile(r":\d+$")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """A name as the running pgbouncer has it. `paused`: its clients wait."""
+    """A name as the running pgbouncer has it. `paused`: its clients wait. `pool_mode`: '' where it is the default."""
 
     target: Target
     paused: bool
+    pool_mode: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,11 +60,6 @@ class Console:
         """Every name that it offers, save the console's own."""
         rows = await self._ask("SHOW DATABASES")
         return {str(row["name"]): _entry(row) for row in rows if row["name"] != ADMIN_DATABASE}
-
-    async def pool_modes(self) -> dict[str, str]:
-        """The pool_mode of each name; '' where it is the default."""
-        rows = await self._ask("SHOW DATABASES")
-        return {str(row["name"]): str(row.get("pool_mode") or "") for row in rows if row["name"] != ADMIN_DATABASE}
 
     async def reload(self) -> None:
         """Let it read its file again. It says RELOAD also when it could not use the file: look at databases().
@@ -175,7 +171,7 @@ async def offers_any_name(console: Console) -> bool:
 
 def _entry(row: Row) -> Entry:
     target = Target(str(row["host"] or ""), int(row["port"]), str(row["database"]))
-    return Entry(target, str(row["paused"]) != "0")
+    return Entry(target, str(row["paused"]) != "0", str(row.get("pool_mode") or ""))
 
 
 def _is_old(row: Row, target: Target, addresses: Mapping[str, frozenset[str]]) -> bool:

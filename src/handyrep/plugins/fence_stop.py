@@ -82,8 +82,10 @@ echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 )
 
 
-_LOOK_CALLS = 2
-"""So many times call_timeout may the first look take."""
+_LOOK_CALLS = 3
+"""So many times call_timeout may a look take."""
+_LOGIN_S = 2.0
+"""So much longer may it take to log in before anything is done: to a host that has just come back there is no connection yet."""
 
 
 class fence_stop(handyrepplugin):
@@ -106,7 +108,7 @@ class fence_stop(handyrepplugin):
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
         server = self.server(servername)
-        (ended, hindered), settled = await asyncio.gather(self._looked(server), self._is_settled(server))
+        (ended, hindered), settled = await asyncio.gather(self._looked(server, _LOGIN_S), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
         idle = ended and settled
@@ -133,12 +135,12 @@ class fence_stop(handyrepplugin):
             ended=True,
         )
 
-    async def _looked(self, server: Server) -> tuple[bool, str]:
+    async def _looked(self, server: Server, more_s: float = 0.0) -> tuple[bool, str]:
         """(whether no process of it is left, why no proof could be had or '').
 
         Looks only, and not for long: with the host off the next fence must have its turn.
         """
-        limit_s = self.settings.failover.call_timeout * _LOOK_CALLS
+        limit_s = self.settings.failover.call_timeout * _LOOK_CALLS + more_s
         try:
             ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata, timeout_s=limit_s)
         except NoAnswerError as error:
