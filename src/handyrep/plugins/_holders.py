@@ -91,8 +91,8 @@ signal_postmaster() {
 }
 stop() {
     [ -z "$(holders)" ] && return 0
-    signal_postmaster INT && wait_gone 100 && return 0
-    signal_postmaster QUIT && wait_gone 50 && return 0
+    signal_postmaster INT && wait_gone "${patience:-100}" && return 0
+    signal_postmaster QUIT && wait_gone $((${patience:-100} / 2)) && return 0
     for round in 1 2 3 4 5 6 7 8 9 10; do
         for process in $(holders); do kill -KILL "$process" 2>/dev/null; done
         wait_gone 50 && return 0
@@ -100,7 +100,7 @@ stop() {
     return 1
 }
 """
-"""stop: fast, immediate, then SIGKILL to every process that works in $data, so that a hung or orphaned one ends as well; 1 when some do not.
+"""stop: fast, waited for $patience hundredths of a second (100), immediate, half as long, then SIGKILL to every process that works in $data, so that a hung or orphaned one ends as well; 1 when some do not.
 
 How long each may take is told by the host's clock, in hundredths of a second: on a busy host looking takes its time.
 """

@@ -23,7 +23,7 @@ _FENCE = (
     + HOLDERS
     + STOP
     + r"""
-rounds=0 calm=0 wanted=$3
+rounds=0 calm=0 wanted=$3 patience=$4
 while [ "$calm" -lt "$wanted" ]; do
     rounds=$((rounds + 1))
     [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
@@ -84,6 +84,9 @@ echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
 
 _LOOK_CALLS = 3
 """So many times call_timeout may a look take."""
+_HANGS = "it let nobody in any more, so it was not asked politely"
+_OF_ONE_THAT_HANGS = "20"
+"""Hundredths of a second that one which lets nobody in has for a fast stop before it is ended by force."""
 _LOGIN_S = 2.0
 """So much longer may it take to log in before anything is done: to a host that has just come back there is no connection yet."""
 
@@ -91,8 +94,8 @@ _LOGIN_S = 2.0
 class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
-    Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then, unless nothing of it runs,
-    restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the postmaster and to
+    Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then, unless nothing of it runs
+    or it lets nobody in any more, restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the postmaster and to
     every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
     Touches on the server: its PostgreSQL processes; standby.signal and handyrep.fenced in pgdata (release() takes them back).
     Needs: SSH, and the account that owns pgdata. Root is not needed: all processes of PostgreSQL belong to that account.
@@ -114,7 +117,12 @@ class fence_stop(handyrepplugin):
         idle = ended and settled
         first = "nothing of it ran any more" if idle else await self._stopped_politely(server)
         try:
-            given = (server.pgdata, self.bin_path or server.bin_dir, "1" if idle else "3")
+            given = (
+                server.pgdata,
+                self.bin_path or server.bin_dir,
+                "1" if idle else "3",
+                _OF_ONE_THAT_HANGS if first == _HANGS else "",
+            )
             ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", *given)
         except NoAnswerError as error:
             return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")
@@ -149,6 +157,16 @@ class fence_stop(handyrepplugin):
         said = _lines(ran)
         return "ended" in said, "" if ran.exit_status == 0 else said.get("fault") or last_words(ran)
 
+    async def _hangs(self, server: Server) -> bool:
+        """Whether it certainly lets nobody in on its own host: asking such a one politely only makes clients wait."""
+        named = {"servername": server.name, "mastername": server.name}
+        try:
+            async with asyncio.timeout(self.settings.failover.call_timeout * _LOOK_CALLS):
+                seen = await self.use_plugin(Kind.INSPECT, self.settings.failover.inspect_method, "sees", **named)
+        except TimeoutError:
+            return False
+        return seen.extra.get("no") is True
+
     async def _is_settled(self, server: Server) -> bool:
         """Whether restart_method says that the service does not run, and so that nothing is about to start it again."""
         arguments = {"servername": server.name, "runmode": "status"}
@@ -180,6 +198,8 @@ class fence_stop(handyrepplugin):
 
     async def _stopped_politely(self, server: Server) -> str:
         """What restart_method said. Its word is never a proof, so neither its failure nor its success ends the fence."""
+        if await self._hangs(server):
+            return _HANGS
         arguments = {"servername": server.name, "runmode": "faststop"}
         try:
             async with asyncio.timeout(self.grace):
