@@ -32,7 +32,7 @@ from bench.ground import ready
 
 _PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 _PAUSE_S = 0.05
-_SCRIPT = f"insert into planned values (:client_id);\n\\sleep {int(_PAUSE_S * 1000)} ms\n"
+_SCRIPT = f"\\set n :n + 1\ninsert into planned values (:grp, :client_id, :n);\n\\sleep {int(_PAUSE_S * 1000)} ms\n"
 _PREPARED_SINCE = (1, 21)
 """The first pgbouncer that carries prepared statements in transaction mode."""
 _BEFORE_S, _AFTER_S = 1.0, 2.0
@@ -63,13 +63,15 @@ async def _measured(lab: Lab, version: int, count: int) -> dict[str, Any]:
         async with watching(layout.conf(cluster, proxies, folder, profile=timings.profile, **directives)) as handyrep:
             await ready(handyrep, cluster, proxies, folder)
             with cluster.connect(cluster.names[0]) as session:
-                session.execute("create table planned (client int)")
+                session.execute("create table planned (grp int, client int, n int)")
             with _clients(proxies, folder) as clients:
                 await asyncio.sleep(_BEFORE_S)
                 windows, failed = await _switched(handyrep, count)
             told = _told(clients, folder, windows)
-            rows = cluster.value(handyrep.master, "select count(*) from planned")
-    return {"n": count, "version": version, "failed": failed, **told, "lost": told["acknowledged"] - rows}
+            with cluster.connect(handyrep.master, user="postgres", password=PASSWORDS["postgres"]) as session:
+                there = set(session.execute("select grp, client, n from planned").fetchall())
+            lost = len(set(_rows_acknowledged(folder)) - there)
+    return {"n": count, "version": version, "failed": failed, **told, "lost": lost}
 
 
 async def _switched(handyrep: Watched, count: int) -> tuple[list[tuple[float, float]], int]:
@@ -108,20 +110,10 @@ def _clients(proxies: Sequence[LabProxy], folder: Path) -> Iterator[list["subpro
     script = folder / "script.sql"
     script.write_text(_SCRIPT)
     started = []
-    for name, proxy, count, options in _groups(proxies):
-        command = (
-            _PGBENCH,
-            "-n",
-            "-f",
-            script,
-            "-c",
-            count,
-            "-T",
-            36_000,
-            "-l",
-            f"--log-prefix={folder}/{name.replace(' ', '_')}",
-            *options,
-        )
+    for number, (_, proxy, count, options) in enumerate(_groups(proxies)):
+        given = ("-D", "n=0", "-D", f"grp={number}", *options)
+        logged = ("-l", f"--log-prefix={folder}/{number}")
+        command = (_PGBENCH, "-n", "-f", script, "-c", count, "-T", 36_000, *logged, *given)
         where = ("-h", proxy.host.address, "-p", PORT, "-U", "handyrep", "postgres")
         words = [str(word) for word in (*command, *where)]
         env = {**os.environ, "PGPASSWORD": PASSWORDS["handyrep"]}
@@ -167,6 +159,18 @@ def _acknowledged(folder: Path) -> Iterator[tuple[float, str, float]]:
             words = line.split()
             if len(words) >= 6:
                 yield float(f"{words[4]}.{int(words[5]):06}"), f"{file.name}-{words[0]}", int(words[2]) / 1e6 - _PAUSE_S
+
+
+def _rows_acknowledged(folder: Path) -> Iterator[tuple[int, int, int]]:
+    """The rows that the logs tell of; each client counts its own. What pgbench had not written to its log when it ended is not judged."""
+    for file in folder.glob("*.[0-9]*"):
+        seen: dict[int, int] = {}
+        for line in file.read_text().splitlines():
+            words = line.split()
+            if len(words) >= 6:
+                client = int(words[0])
+                seen[client] = seen.get(client, 0) + 1
+                yield int(file.name.partition(".")[0]), client, seen[client]
 
 
 def _longest_gap(ends: Sequence[tuple[float, str, float]], window: tuple[float, float]) -> float:
