@@ -175,3 +175,14 @@ async def test_a_pause_is_remembered_whether_it_ended_before_or_after_the_look_f
         for _ in range(20):
             await looked(world)
         assert [length_s for _, length_s in world.check._doubt._pauses] != []
+
+
+async def test_what_came_late_is_taken_once_and_not_again_after_a_whole_look() -> None:
+    world = Imagined()
+    await looked(world)
+    world.boxes["r2"].up = False
+    picture = await world.engine.observer.poll("r2")
+    world.boxes["r2"].up = True
+    world.check.rounds.late = (picture,)
+    await world.look()
+    assert world.engine.cluster.members["r2"].status.health is Health.HEALTHY

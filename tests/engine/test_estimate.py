@@ -19,7 +19,7 @@ async def host_off(*, written: int = 0, **failover: object) -> Imagined:
     return world
 
 
-def refused(world: Imagined, words: str) -> None:
+def assert_refused(world: Imagined, words: str) -> None:
     """Before the switch is thrown: that cannot be taken back."""
     verdict = world.engine.last_verdict
     assert verdict is not None
@@ -29,7 +29,7 @@ def refused(world: Imagined, words: str) -> None:
 
 async def test_without_the_operators_word_it_is_refused() -> None:
     world = await host_off()
-    refused(world, "the old master's disk was not read")
+    assert_refused(world, "the old master's disk was not read")
 
 
 async def test_with_it_a_small_estimated_loss_is_taken() -> None:
@@ -44,7 +44,7 @@ async def test_with_it_a_small_estimated_loss_is_taken() -> None:
 
 async def test_a_large_one_is_not() -> None:
     world = await host_off(written=5_000_000, estimate_lost_wal=True, max_lost_wal=1.0)
-    refused(world, "estimated to lack")
+    assert_refused(world, "estimated to lack")
 
 
 async def test_after_a_restart_nothing_is_known_to_estimate_from() -> None:

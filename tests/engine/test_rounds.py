@@ -1,6 +1,7 @@
 """The looks of the periodic check: a server that hangs costs the others nothing, and what it says late is not lost."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -12,6 +13,7 @@ from handyrep.engine.state import State
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture, Seen
+from handyrep.model.server import Role
 from tests.engine.world import Events, MemoryStore, VirtualTime
 from tests.factories import make_cluster
 
@@ -66,7 +68,7 @@ async def test_every_server_is_in_it_and_only_the_master_is_tried_once(ground: G
     picture = await ground.look(verified=True)
     assert (set(picture.seen), picture.verified) == ({"m1", "r1", "r2"}, True)
     assert ground.servers.asked == [
-        ("fully", "m1", Trying.ONCE),
+        ("fully", "m1", Trying.UNHURRIED),
         ("fully", "r1", Trying.AGAIN),
         ("fully", "r2", Trying.AGAIN),
     ]
@@ -141,3 +143,21 @@ async def test_nothing_goes_on_once_it_is_closed() -> None:
     await ground.look()
     await ground.rounds.close()
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_no_picture_is_without_the_master_although_a_look_at_it_goes_on_since_it_was_a_replica(
+    ground: Ground,
+) -> None:
+    """As after a failover to a replica that had been slow: no answer of it would make it suspected."""
+    ground.servers.slow["r2"] = asyncio.Event()
+    await ground.look()
+    for name, role in (("m1", Role.REPLICA), ("r2", Role.MASTER)):
+        member = ground.state.cluster.members[name]
+        changed = dataclasses.replace(member, server=dataclasses.replace(member.server, role=role))
+        ground.state.update(ground.state.cluster.with_member(changed))
+    looking = asyncio.create_task(ground.look())
+    await asyncio.sleep(SOON_S * 3)
+    assert not looking.done()
+    ground.servers.slow.pop("r2").set()
+    assert "r2" in (await looking).seen
+    assert ("lightly", "r2", Trying.UNHURRIED) in ground.servers.asked

@@ -164,6 +164,7 @@ def test_a_stranger_and_a_replica_that_is_not_heard_any_more_are_not_attached(
     try:
         with room.guarded(two.m1, silence_ms):
             until(lambda: not holds(two.m1))
+            assert not holds(two.m1)
     finally:
         os.kill(silent, signal.SIGCONT)
 
@@ -447,13 +448,13 @@ async def test_its_proof_is_time_counted_from_when_nothing_more_is_sent(stage: S
     async with stage.again() as called:
         await fence(called, "keep")
         if not restarted:
-            await proven(stage, called)
+            await assert_proven(stage, called)
     if restarted:
         async with stage.again() as called:
-            await proven(stage, called)
+            await assert_proven(stage, called)
 
 
-async def proven(stage: Stage, called: Plugins) -> None:
+async def assert_proven(stage: Stage, called: Plugins) -> None:
     stage.host.silent = True
     sent = len(stage.host.orders)
     before = stage.clock.monotonic()

@@ -131,7 +131,7 @@ def wheel(folder: str) -> Path:
     return Path(spec.origin).parent / folder / "bin"
 
 
-async def rescued(house: Estate, after: str) -> None:
+async def assert_rescued(house: Estate, after: str) -> None:
     """A crash with rows that were acknowledged and never sent; all of them are on the replica before it is promoted."""
     old = house.master("m1")
     new = replica_of(house, old, "wal_retrieve_retry_interval = '60s'")
@@ -153,7 +153,7 @@ async def rescued(house: Estate, after: str) -> None:
 
 
 async def test_rows_that_were_never_sent_are_there_after_the_promote(house: Estate) -> None:
-    await rescued(house, "insert into t values (-1)")
+    await assert_rescued(house, "insert into t values (-1)")
 
 
 @pytest.mark.parametrize("folder", ["pginstall", "pginstall18"])
@@ -162,7 +162,7 @@ async def test_so_it_is_with_versions_16_and_18_between_two_segments(
 ) -> None:
     monkeypatch.setattr(pair, "programs", lambda: wheel(folder))
     with small_estate() as house:
-        await rescued(house, "select pg_switch_wal()")
+        await assert_rescued(house, "select pg_switch_wal()")
 
 
 def archived_by(node: Node) -> set[str]:

@@ -46,6 +46,7 @@ class Check:
         self._restarts_tried = 0
         self._told = ""
         self._unwritten = False
+        self._late: tuple[Picture, ...] = ()
         self._epoch = 0
         self.verdicts = Verdicts(InMemory(engine.clock) if log is None else log, engine.clock)
         self.returning = Returning(engine)
@@ -72,7 +73,7 @@ class Check:
             engine.take(picture)
             if master is not None and picture.of(master.name).stalled is YES:
                 self.upkeep.tend(picture)
-            doubtful = any(_doubtful(one, engine.cluster) for one in (picture, *self.rounds.late))
+            doubtful = any(_doubtful(one, engine.cluster) for one in (picture, *self._late))
             return await (self._suspect(began) if doubtful else self._found_well(picture))
         if self._suspected_since is None and not await self._doubt.lasts(master, began):
             self._doubt.is_over(began)
@@ -105,7 +106,7 @@ class Check:
         if picture.verified and await self.agreeing.tend(picture):
             self._polls = 0
         self.proxies.tend(picture)
-        for full in (one for one in (picture, *self.rounds.late) if one.verified):
+        for full in (one for one in (picture, *self._late) if one.verified):
             self.returning.tend(full)
 
     async def close(self) -> None:
@@ -119,7 +120,8 @@ class Check:
         full = self._unwritten or self._polls % self._engine.settings.failover.verify_frequency == 0
         whole = verify or self._polls == 1
         picture = await (self._engine.observer.verify() if whole else self.rounds.look(verified=full))
-        for late in self.rounds.late:
+        self._late = () if whole else self.rounds.late
+        for late in self._late:
             self._engine.take(late)
         master = self._engine.cluster.master
         seen = picture.of(master.name if master else "")

@@ -112,7 +112,7 @@ class Hands:
     def _deadline_s(self, kind: Kind, method: str) -> float:
         """How long a call of this kind may take, in seconds."""
         failover = self._settings.failover
-        if kind is Kind.POLL:
+        if kind is Kind.POLL and method == "run":
             return (failover.fail_retries + 1) * (
                 failover.call_timeout + failover.fail_retry_interval
             ) + failover.call_timeout

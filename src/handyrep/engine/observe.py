@@ -24,16 +24,20 @@ from handyrep.ports import Clock
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 
 
-class Trying(enum.StrEnum):
-    """How hard a look tries to reach a server: the method of the poll plugin. Who has no time, or retries itself, tries once."""
+class Trying(enum.Enum):
+    """How hard a look tries to reach a server: the method of the poll plugin, and how many times call_timeout another answer may take.
 
-    AGAIN = "run"
-    ONCE = "once"
+    AGAIN leaves the retries to the plugin. UNHURRIED is for who sees to them himself, and ONCE for who has no time either: a login over
+    SSH may take longer than that.
+    """
 
-    @property
-    def calls(self) -> int:
-        """So many times call_timeout may an answer over SSH take."""
-        return 3 if self is Trying.AGAIN else 1
+    AGAIN = ("run", 3)
+    UNHURRIED = ("once", 3)
+    ONCE = ("once", 1)
+
+    def __init__(self, method: str, calls: int) -> None:
+        self.method = method
+        self.calls = calls
 
 
 class Observer:
@@ -168,7 +172,7 @@ class Observer:
 
     def _poll_method(self, trying: Trying) -> str:
         """A plugin that can only try again and again does so."""
-        return trying if self._hands.able(Kind.POLL, trying) else Trying.AGAIN
+        return trying.method if self._hands.able(Kind.POLL, trying.method) else Trying.AGAIN.method
 
     async def _polled_proxy(self, server: Server) -> Seen:
         if not self._hands.polls_proxies:

@@ -10,6 +10,7 @@ from handyrep.engine.observe import Observer, Trying
 from handyrep.engine.state import State
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture
+from handyrep.model.server import Role
 from handyrep.ports import Clock
 
 
@@ -31,12 +32,13 @@ class Rounds:
 
     async def look(self, *, verified: bool) -> Picture:
         """A light look, or a full one, at every server that is not being looked at still."""
+        await self._begun_before_it_was_master()
         self.late = self._ended()
         members = [member for member in self._state.cluster.enabled if member.name not in self._under_way]
         for member in members:
             self._under_way[member.name] = asyncio.create_task(self._alone(member, verified=verified))
         orders = self._state.orders
-        await self._waited_for([member.name for member in members])
+        await self._waited_for(members)
         seen = {name: one for picture in self._ended() for name, one in picture.seen.items()}
         return Picture(seen=MappingProxyType(seen), verified=verified, orders=orders)
 
@@ -46,29 +48,34 @@ class Rounds:
             look.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
+    async def _begun_before_it_was_master(self) -> None:
+        """No picture is without the master: a look at it that goes on since it was a replica is waited for, and then it is looked at."""
+        looks = [self._under_way[m.name] for m in self._state.cluster.masters if m.name in self._under_way]
+        if looks:
+            await asyncio.wait(looks)
+
     async def _alone(self, member: Member, *, verified: bool) -> Picture:
         """The master is tried once: whoever suspects it then sees to the retries."""
         began, orders = self._clock.monotonic(), self._state.orders
-        if member in self._state.cluster.masters:
-            look = self._observer.fully if verified else self._observer.lightly
-            seen = await look(member, Trying.ONCE)
+        is_master = member.server.role == Role.MASTER
+        trying = Trying.UNHURRIED if is_master else Trying.AGAIN
+        if verified:
+            seen = await self._observer.fully(member, trying)
         else:
-            seen = await (
-                self._observer.fully(member, Trying.AGAIN) if verified else self._observer.briefly(member, Trying.AGAIN)
-            )
+            seen = await (self._observer.lightly if is_master else self._observer.briefly)(member, trying)
         if self._clock.monotonic() - began <= self._patience_s:
             self._slow.discard(member.name)
         return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)
 
-    async def _waited_for(self, names: list[str]) -> None:
-        masters = {member.name for member in self._state.cluster.masters}
-        prompt = [self._under_way[name] for name in names if name not in masters | self._slow]
+    async def _waited_for(self, members: list[Member]) -> None:
+        masters = {member.name for member in members if member.server.role == Role.MASTER}
+        others = [member.name for member in members if member.name not in masters]
+        prompt = [self._under_way[name] for name in others if name not in self._slow]
         if prompt:
             await asyncio.wait(prompt, timeout=self._patience_s)
-        awaited = [self._under_way[name] for name in names if name in masters]
-        if awaited:
-            await asyncio.wait(awaited)
-        self._slow |= {name for name in names if not self._under_way[name].done()}
+        if masters:
+            await asyncio.wait([self._under_way[name] for name in masters])
+        self._slow |= {name for name in others if not self._under_way[name].done()}
 
     def _ended(self) -> tuple[Picture, ...]:
         ended = [name for name, look in self._under_way.items() if look.done()]

@@ -95,8 +95,9 @@ class fence_stop(handyrepplugin):
     """Stops the old master over SSH and proves it: no process holds its data directory.
 
     Does: looks first whether a proof can be had, and leaves the server alone if not (`untouched`). Then, unless nothing of it runs
-    or it lets nobody in any more, restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and SIGKILL to the postmaster and to
-    every process that works in pgdata, orphaned backends and hung ones included; looks again and again until it stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
+    or it lets nobody in any more, restart_method faststop; then, for whatever is left, fast (SIGINT), immediate (SIGQUIT) and
+    SIGKILL to the postmaster and to every process that works in pgdata, orphaned backends and hung ones included; looks again
+    and again until it stays calm; leaves standby.signal, so that whatever starts it brings it up read-only; reads where its WAL ends.
     Touches on the server: its PostgreSQL processes; standby.signal and handyrep.fenced in pgdata (release() takes them back).
     Needs: SSH, and the account that owns pgdata. Root is not needed: all processes of PostgreSQL belong to that account.
     Safe to repeat?: yes.
@@ -158,7 +159,10 @@ class fence_stop(handyrepplugin):
         return "ended" in said, "" if ran.exit_status == 0 else said.get("fault") or last_words(ran)
 
     async def _hangs(self, server: Server) -> bool:
-        """Whether it certainly lets nobody in on its own host: asking such a one politely only makes clients wait."""
+        """Whether it lets nobody in on its own host, asked twice: asking such a one politely only makes clients wait."""
+        return await self._lets_nobody_in(server) and await self._lets_nobody_in(server)
+
+    async def _lets_nobody_in(self, server: Server) -> bool:
         named = {"servername": server.name, "mastername": server.name}
         try:
             async with asyncio.timeout(self.settings.failover.call_timeout * _LOOK_CALLS):

@@ -86,7 +86,7 @@ async def fence(on: Scene, run: Run, name: str) -> Result:
 async def _in_vain(on: Scene, run: Run) -> str:
     """Why nobody could take over once nobody can read the old master's disk any more, as far as that is known now; '' when one could."""
     ordered, _ = await on.hands.select()
-    picture = await on.observer.verify(*run.replicas)
+    picture = await on.observer.glance(*run.replicas)
     policy = dataclasses.replace(on.policy, loss_accepted=run.loss_accepted)
     estimated = estimated_end(on.cluster.last_seen, on.clock.monotonic())
     choice = foresee(ordered, on.cluster, picture, policy, final=True, estimated=estimated)

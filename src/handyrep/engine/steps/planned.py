@@ -18,6 +18,8 @@ from handyrep.model.run import Run
 from handyrep.plugin_api.contract import Kind
 
 SUCCESS = Outcome.SUCCESS
+_CALLS_OF_A_TEST = 15
+"""Nobody waits yet: so many times call_timeout may a plugin's own test take."""
 _TESTED = (Kind.CONNECTION_FAILOVER, Kind.FOLLOW, Kind.SLOTS, Kind.SYNC)
 """The plugins, beside fences and the promotion, without which a switchover would end half-way."""
 
@@ -82,7 +84,8 @@ async def _tests(on: Scene) -> tuple[list[str], list[str]]:
     """(the plugins that say they could not work, what those that can want people to know)."""
     configured = {kind: on.hands.configured(kind) for kind in _TESTED}
     kinds = [kind for kind, name in configured.items() if name]
-    results = await asyncio.gather(*(on.hands.use(kind, "test") for kind in kinds))
+    patience_s = on.hands.calls_s(_CALLS_OF_A_TEST)
+    results = await asyncio.gather(*(on.hands.use(kind, "test", patience_s=patience_s) for kind in kinds))
     told = [(configured[kind], result) for kind, result in zip(kinds, results, strict=True)]
     failed = [f"{name}: {said(result)}" for name, result in told if result.outcome is not SUCCESS]
     return failed, [one for _, result in told for one in sentences(result.extra.get("warnings"))]
