@@ -53,13 +53,10 @@ class Layout:
 
 
 async def ready(handyrep: Watched, cluster: LabCluster, proxies: list[LabProxy], folder: Path) -> None:
-    """Wait until all is well. The pgbouncers' own files become HandyRep's templates, as the docs tell it."""
+    """Wait until all is well, with pgbouncers that are HandyRep's."""
     await handyrep.settled(cluster)
     if proxies:
-        foreign = await handyrep.call("connection_proxy_init")
-        (folder / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
-        done = await handyrep.call("connection_proxy_init")
-        assert done["result"] == "SUCCESS", done["details"]
+        await handyrep.manages_proxies(folder / "templates")
     await handyrep.healthy()
 
 

@@ -97,6 +97,13 @@ class Watched:
         await self.until(lambda: self.on.engine.journal.open_run() is None, "the failover closed")
         return self.master
 
+    async def manages_proxies(self, templates: Path) -> None:
+        """The pgbouncers' own files become HandyRep's templates, as the docs tell it."""
+        foreign = await self.call("connection_proxy_init")
+        (templates / "pgbouncer.ini.j2").write_text(foreign["template"])
+        done = await self.call("connection_proxy_init")
+        assert done["result"] == "SUCCESS", done["details"]
+
     async def call(self, name: str, **arguments: object) -> dict[str, Any]:
         """An operation; its RD."""
         assert name in OPERATIONS

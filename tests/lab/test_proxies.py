@@ -58,9 +58,7 @@ async def test_a_pgbouncer_that_crashed_is_started_again_and_leads_to_the_new_ma
     (tmp_path / "templates").mkdir()
     async with watch(cluster, handyrep=f"templates_dir = {tmp_path}/templates", **directives(proxies)) as handyrep:
         await handyrep.settled(cluster)
-        foreign = await handyrep.call("connection_proxy_init")
-        (tmp_path / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
-        assert (await handyrep.call("connection_proxy_init"))["result"] == "SUCCESS"
+        await handyrep.manages_proxies(tmp_path / "templates")
         await handyrep.healthy()
         crashed, stopped = (proxy.host for proxy in proxies)
         crashed.inside("systemctl", "kill", "-s", "SEGV", "pgbouncer")
@@ -137,9 +135,7 @@ async def test_readers_follow_lag_through_pgbouncer_and_through_haproxy(lab: Lab
     }
     async with watch(cluster, **here, **sections) as handyrep:
         await handyrep.settled(cluster)
-        foreign = await handyrep.call("connection_proxy_init")
-        (tmp_path / "templates" / "pgbouncer.ini.j2").write_text(foreign["template"])
-        assert (await handyrep.call("connection_proxy_init"))["result"] == "SUCCESS"
+        await handyrep.manages_proxies(tmp_path / "templates")
         assert bouncers[0].leads_to("postgres_ro") == cluster.host(first).address
         async with lagging(cluster, first, handyrep):
             await handyrep.until(

@@ -186,3 +186,25 @@ def pid_of(bouncer_: Bouncer) -> int:
 def postgres_server(pg: PostgreSQL, name: str, role: str, **changes: Any) -> Server:
     """As the cluster knows it."""
     return pg.server(name, role=role, **changes)
+
+
+@dataclasses.dataclass
+class Pair:
+    """A master and a replica (for pgbouncer any two PostgreSQLs will do)."""
+
+    master: PostgreSQL
+    replica: PostgreSQL
+
+
+def cluster_with(pair: Pair, *bouncers: Bouncer, **of_master: str) -> Cluster:
+    servers = [
+        postgres_server(pair.master, "m1", "master", **of_master),
+        postgres_server(pair.replica, "r1", "replica"),
+    ]
+    return cluster_of(*servers, *(one.server(f"b{number}") for number, one in enumerate(bouncers, 1)))
+
+
+def port_seen(client: "psycopg.Connection[tuple[str]]") -> int:
+    row = client.execute("show port").fetchone()
+    assert row is not None
+    return int(row[0])

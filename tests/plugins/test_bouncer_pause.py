@@ -11,23 +11,19 @@ import pytest
 from handyrep.config.settings import FailoverSettings
 from handyrep.model.answer import Outcome
 from handyrep.plugins._bouncer_before import longest_failover_s
-from tests.adapters.postgresql import running_postgresql
-from tests.plugins.bouncers import TEMPLATE, Bouncer, Managed, bouncer, cluster_of, managed
-from tests.plugins.test_multi_pgbouncer import Pair, cluster_with, port_seen
+from tests.plugins.bouncers import (
+    TEMPLATE,
+    Bouncer,
+    Managed,
+    Pair,
+    bouncer,
+    cluster_of,
+    cluster_with,
+    managed,
+    port_seen,
+)
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with running_postgresql() as one, running_postgresql() as two:
-        yield Pair(one, two)
-
-
-@pytest.fixture(params=["session", "transaction"])
-def one(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Bouncer]:
-    with bouncer(pair.master.port, pool_mode=request.param) as made:
-        yield made
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from handyrep.model.status import Health
 from handyrep.plugins._bouncer_places import readers
 from tests.adapters.postgresql import running_postgresql
 from tests.factories import make_member, make_server
-from tests.plugins.bouncers import Bouncer, bouncer, cluster_of, managed, postgres_server
-from tests.plugins.test_multi_pgbouncer import Pair, port_seen
+from tests.plugins.bouncers import Bouncer, Pair, bouncer, cluster_of, managed, port_seen, postgres_server
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 HEALTHY, LAGGED, UNAVAILABLE = Health.HEALTHY, Health.LAGGED, Health.UNAVAILABLE

@@ -10,18 +10,10 @@ from typing import Any
 import pytest
 
 from handyrep.model.answer import Outcome
-from tests.adapters.postgresql import running_postgresql
 from tests.adapters.small_disk import fill, small_disk
-from tests.plugins.bouncers import TEMPLATE, Bouncer, bouncer, managed, owner, pid_of
-from tests.plugins.test_multi_pgbouncer import Pair, cluster_with
+from tests.plugins.bouncers import TEMPLATE, Bouncer, Pair, bouncer, cluster_with, managed, owner, pid_of
 
 FAIL, UNCERTAIN = Outcome.FAIL, Outcome.UNCERTAIN
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with running_postgresql() as one, running_postgresql() as two:
-        yield Pair(one, two)
 
 
 @pytest.fixture(scope="module")

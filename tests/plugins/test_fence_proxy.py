@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,21 @@ from handyrep.plugin_api.call import World
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.registry import Registry
-from tests.adapters.postgresql import databases, running_postgresql
+from tests.adapters.postgresql import databases
 from tests.factories import make_settings
-from tests.plugins.bouncers import TEMPLATE, Bouncer, Managed, bouncer, cluster_of, owner, postgres_server
-from tests.plugins.test_multi_pgbouncer import Pair, port_seen
+from tests.plugins.bouncers import (
+    TEMPLATE,
+    Bouncer,
+    Managed,
+    Pair,
+    bouncer,
+    cluster_of,
+    owner,
+    port_seen,
+    postgres_server,
+)
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with running_postgresql() as one, running_postgresql() as two:
-        yield Pair(one, two)
-
-
-@pytest.fixture(params=["session", "transaction"])
-def one(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Bouncer]:
-    with bouncer(pair.master.port, pool_mode=request.param) as made:
-        yield made
 
 
 @dataclasses.dataclass

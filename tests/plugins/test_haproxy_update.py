@@ -16,9 +16,8 @@ from handyrep.model.status import Health
 from tests.adapters.ports import free_port
 from tests.adapters.postgresql import running_postgresql
 from tests.factories import make_member
-from tests.plugins.bouncers import cluster_of, postgres_server
+from tests.plugins.bouncers import Pair, cluster_of, postgres_server
 from tests.plugins.haproxies import FOREIGN, TEMPLATE, Haproxy, haproxy, managed, port_seen
-from tests.plugins.test_multi_pgbouncer import Pair
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 HEALTHY, LAGGED, UNAVAILABLE = Health.HEALTHY, Health.LAGGED, Health.UNAVAILABLE

@@ -1,7 +1,6 @@
 """multi_pgbouncer on real pgbouncers in front of real PostgreSQLs, and where one of them is out of reach."""
 
 import asyncio
-import dataclasses
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -11,35 +10,26 @@ import psycopg
 import pytest
 
 from handyrep.model.answer import Outcome
-from handyrep.model.cluster import Cluster, Member
+from handyrep.model.cluster import Member
 from handyrep.model.status import Health
 from handyrep.plugins._bouncer_config import MARK
 from tests.adapters.ports import free_port
-from tests.adapters.postgresql import PostgreSQL, running_postgresql
 from tests.factories import make_member
-from tests.plugins.bouncers import TEMPLATE, Bouncer, Managed, bouncer, cluster_of, managed, pid_of, postgres_server
+from tests.plugins.bouncers import (
+    TEMPLATE,
+    Bouncer,
+    Managed,
+    Pair,
+    bouncer,
+    cluster_of,
+    cluster_with,
+    managed,
+    pid_of,
+    port_seen,
+    postgres_server,
+)
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
-
-
-@dataclasses.dataclass
-class Pair:
-    """A master and a replica (for pgbouncer any two PostgreSQLs will do)."""
-
-    master: PostgreSQL
-    replica: PostgreSQL
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with running_postgresql() as one, running_postgresql() as two:
-        yield Pair(one, two)
-
-
-@pytest.fixture(params=["session", "transaction"])
-def running(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Bouncer]:
-    with bouncer(pair.master.port, pool_mode=request.param) as made:
-        yield made
 
 
 @pytest.fixture
@@ -54,20 +44,6 @@ async def plugin(pair: Pair, one_running: Bouncer, tmp_path: Path) -> AsyncItera
         yield made
 
 
-def cluster_with(pair: Pair, *bouncers: Bouncer, **of_master: str) -> Cluster:
-    servers = [
-        postgres_server(pair.master, "m1", "master", **of_master),
-        postgres_server(pair.replica, "r1", "replica"),
-    ]
-    return cluster_of(*servers, *(one.server(f"b{number}") for number, one in enumerate(bouncers, 1)))
-
-
-def port_seen(client: "psycopg.Connection[tuple[str]]") -> int:
-    row = client.execute("show port").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 async def test_every_name_leads_where_it_should(plugin: Managed, pair: Pair, one_running: Bouncer) -> None:
     result = await plugin.call()
     assert result.outcome is SUCCESS, result
@@ -79,10 +55,10 @@ async def test_every_name_leads_where_it_should(plugin: Managed, pair: Pair, one
 
 @pytest.mark.parametrize("refresh", ["auto", "restart"])
 async def test_d3_after_a_failover_no_session_lives_on_at_the_old_master(
-    pair: Pair, running: Bouncer, tmp_path: Path, refresh: str
+    pair: Pair, one: Bouncer, tmp_path: Path, refresh: str
 ) -> None:
-    async with managed(cluster_with(pair, running), running.ini, tmp_path, refresh=refresh) as plugin:
-        idle, busy = running.connect(), running.connect()
+    async with managed(cluster_with(pair, one), one.ini, tmp_path, refresh=refresh) as plugin:
+        idle, busy = one.connect(), one.connect()
         for client in (idle, busy):
             assert port_seen(client) == pair.master.port
         busy.execute("begin")
@@ -94,11 +70,11 @@ async def test_d3_after_a_failover_no_session_lives_on_at_the_old_master(
                 with pytest.raises(psycopg.Error):
                     port_seen(client)
             for _ in range(5):
-                with running.connect() as new:
+                with one.connect() as new:
                     assert port_seen(new) == pair.replica.port
         finally:
             if refresh == "restart":
-                os.kill(pid_of(running), signal.SIGKILL)
+                os.kill(pid_of(one), signal.SIGKILL)
 
 
 async def test_after_a_crash_nobody_waits_until_pgbouncer_tries_a_server_again(pair: Pair, tmp_path: Path) -> None:
