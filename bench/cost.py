@@ -29,7 +29,7 @@ from handyrep.operations.declare import Running
 
 _INSIDE = "HANDYREP_COST_INSIDE"
 _SIZES = (3, 5, 10, 30, 100)
-_LOOKS, _WATCHED_S, _SETTLE_S = 20, 20.0, 120.0
+_LOOKS, _FULL_LOOKS, _WATCHED_S, _SETTLE_S = 20, 3, 20.0, 120.0
 _CONF = """
 [handyrep]
 cluster_name = cost
@@ -85,8 +85,9 @@ async def _measured(master: Node, replica: Node, sshd: Sshd, size: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         conf = _configured(Path(name), master, replica, sshd, size)
         async with running(conf) as on:
-            full_s = await _timed(on, lambda: on.check.rounds.look(verified=True))
-            light_s = await _timed(on, lambda: on.check.rounds.look(verified=False))
+            await _settled(on)
+            light_s = await _timed(lambda: on.check.rounds.look(verified=False), _LOOKS)
+            full_s = await _timed(on.engine.observer.verify, _FULL_LOOKS)
             hung_s = await _beside_a_hung_one(on, name_of(size - 1))
             before = _queries(master)
             cpu = await _cpu(on)
@@ -126,20 +127,23 @@ def _configured(folder: Path, master: Node, replica: Node, sshd: Sshd, size: int
     return conf
 
 
-async def _timed(on: Running, look: Callable[[], Awaitable[Any]]) -> float:
-    """The median of a few, once every server answers in time."""
+async def _settled(on: Running) -> None:
+    """Once HandyRep is logged in everywhere and a light look hears every server in time."""
     end = time.monotonic() + _SETTLE_S
-    while len(
-        [one for one in (await on.check.rounds.look(verified=True)).seen.values() if one.facts is not None]
-    ) < len(on.engine.cluster.enabled):
+    await on.engine.observer.verify()
+    while len((await on.check.rounds.look(verified=False)).seen) < len(on.engine.cluster.enabled):
         if time.monotonic() > end:
             raise TimeoutError(f"not every server answers in time within {_SETTLE_S:g} s")
-    times = []
-    for _ in range(_LOOKS):
+
+
+async def _timed(look: Callable[[], Awaitable[Any]], times: int) -> float:
+    """The median of so many."""
+    took_s = []
+    for _ in range(times):
         began = time.monotonic()
         await look()
-        times.append(time.monotonic() - began)
-    return statistics.median(times)
+        took_s.append(time.monotonic() - began)
+    return statistics.median(took_s)
 
 
 async def _beside_a_hung_one(on: Running, name: str) -> float:
@@ -149,13 +153,9 @@ async def _beside_a_hung_one(on: Running, name: str) -> float:
         hung = dataclasses.replace(member, server=dataclasses.replace(member.server, hostname="127.0.0.1", port=port))
         on.engine.state.update(on.engine.cluster.with_member(hung))
         await on.check.rounds.look(verified=False)
-        times = []
-        for _ in range(_LOOKS):
-            began = time.monotonic()
-            await on.check.rounds.look(verified=False)
-            times.append(time.monotonic() - began)
+        hung_s = await _timed(lambda: on.check.rounds.look(verified=False), _LOOKS)
         on.engine.state.update(on.engine.cluster.with_member(member))
-    return statistics.median(times)
+    return hung_s
 
 
 async def _cpu(on: Running) -> float:

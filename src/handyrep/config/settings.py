@@ -102,7 +102,7 @@ class FailoverSettings:
     fail_retries: int = directive(
         integer(0, 1000),
         NORMAL.fail_retries,
-        "how often a poll without an answer is repeated before the master is suspected (profile)",
+        "how often a poll without an answer is repeated before a server counts as away, or the master is suspected (profile)",
     )
     fail_retry_interval: float = directive(
         seconds_between(0, 3600), NORMAL.fail_retry_interval, "time between these repetitions (profile)"
