@@ -144,6 +144,16 @@ async def test_a_dry_run_tells_the_plan_and_does_nothing() -> None:
     assert world.engine.journal.runs() == []
 
 
+async def test_a_dry_run_names_the_fence_that_could_stop_it() -> None:
+    world = Imagined(fence_methods=("fence_stop", "fence_command"))
+    world.plugins.instead["replication_status.run"] = lambda _: success(replicating=True, lag=0)
+    await world.look()
+    told = iter((fail("no sudo"), success()))
+    world.plugins.instead["fence.test"] = lambda _: next(told)
+    result = await manual_failover(desk(world), "r1", dry_run=True)
+    assert "prove with fence_command that m1 can acknowledge no commit any more" in result.extra["plan"]
+
+
 async def test_a_dry_run_tells_all_that_speaks_against_it() -> None:
     world = await proxied()
     words = [against(world, what) for what in ("no fence", "a long transaction")]

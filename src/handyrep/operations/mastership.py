@@ -57,9 +57,8 @@ async def _rehearsed(on: Running, run: Run) -> Result:
         if result.outcome is not Outcome.SUCCESS:
             return fail(f"nothing was done, and nothing would be: {result.details}", **dict(result.extra))
         run = run.with_end(Ended(step, result.outcome, result.details, result.extra))
-    fence = next(name for name in run.fences if not on.engine.hands.needs_silence(name))
     warnings = [one for ended in run.ended for one in sentences(ended.extra.get("warnings"))]
-    plan = stages.planned(run, fence, run.new_master)
+    plan = stages.planned(run, str(run.ended[0].extra["fence"]), run.new_master)
     told = f"nothing was done; {run.new_master} would become the master"
     return success(told, candidate=run.new_master, plan=plan, warnings=warnings)
 

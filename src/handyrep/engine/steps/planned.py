@@ -25,20 +25,25 @@ _TESTED = (Kind.CONNECTION_FAILOVER, Kind.FOLLOW, Kind.SLOTS, Kind.SYNC)
 
 
 async def preflight(on: Scene, run: Run, _: str) -> Result:
-    """Whether a switchover can begin: the master is well, a replica is fit, and nothing speaks against it now. `refusals`: all that does."""
+    """Whether a switchover can begin: the master is well, a replica is fit, and nothing speaks against it now.
+
+    `refusals`: all that does; `fence`: the one that could stop the master.
+    """
     picture = await on.observer.verify()
     on.state.update(assess(on.cluster, picture))
-    master, candidate = await asyncio.gather(_master(on, run, picture), _candidate(on, run, picture))
+    (master, fence), candidate = await asyncio.gather(_master(on, run, picture), _candidate(on, run, picture))
     (hindrances, (failed, warnings)) = await asyncio.gather(_hindrances(on, run), _tests(on))
     refusals = [*master, *candidate, *([] if run.anyway else hindrances), *failed]
     warnings += hindrances if run.anyway else []
     if refusals:
         return fail("; ".join(refusals), refusals=refusals)
-    return success(f"{run.old_master} is well and can be stopped, and a replica can take over", warnings=warnings)
+    return success(
+        f"{run.old_master} is well and can be stopped, and a replica can take over", warnings=warnings, fence=fence
+    )
 
 
-async def _master(on: Scene, run: Run, picture: Picture) -> list[str]:
-    """What speaks against stopping it."""
+async def _master(on: Scene, run: Run, picture: Picture) -> tuple[list[str], str]:
+    """(what speaks against stopping it, the first fence that could)."""
     seen = picture.of(run.old_master)
     told = "; ".join(seen.notes)
     refusals = []
@@ -49,10 +54,11 @@ async def _master(on: Scene, run: Run, picture: Picture) -> list[str]:
     fences = [name for name in run.fences if not on.hands.needs_silence(name)]
     tests = (on.hands.use(Kind.FENCE, "test", name=name, servername=run.old_master) for name in fences)
     results = await asyncio.gather(*tests)
-    if not any(result.outcome is SUCCESS for result in results):
+    able = [name for name, result in zip(fences, results, strict=True) if result.outcome is SUCCESS]
+    if not able:
         why = "; ".join(f"{name}: {said(result)}" for name, result in zip(fences, results, strict=True))
         refusals.append(f"no fence could prove that {run.old_master} has stopped ({why or 'none is configured'})")
-    return refusals
+    return refusals, next(iter(able), "")
 
 
 async def _candidate(on: Scene, run: Run, picture: Picture) -> list[str]:
