@@ -1,5 +1,6 @@
 """The level of protection is never higher than what a fence and the replicas give at that moment."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -81,3 +82,17 @@ def test_every_level_is_explained() -> None:
     assert all(MEANINGS.values())
     assert set(MEANINGS) == set(Level)
     assert len(set(itertools.chain(MEANINGS.values()))) == len(Level)
+
+
+def test_fences_that_all_need_the_masters_host_cover_no_host_that_is_off() -> None:
+    stop, lease = Proof("fence_stop", Answer.YES, "", needs_host=True), Proof("fence_lease", Answer.YES, "")
+
+    def uncovered(*proofs: Proof) -> str:
+        return protection(make_cluster(), Picture(), proofs).uncovered
+
+    assert uncovered(stop).startswith(
+        "a host that is off or cut off: then fence_stop can prove nothing, and a person is asked"
+    )
+    assert uncovered(stop, lease) == ""
+    assert uncovered(dataclasses.replace(lease, possible=Answer.NO), stop) != ""
+    assert uncovered(dataclasses.replace(stop, possible=Answer.NO)) == uncovered() == ""

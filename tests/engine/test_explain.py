@@ -90,6 +90,7 @@ async def test_the_last_verdict_with_who_saw_what_and_the_rules_around_it() -> N
             "routes_only": False,
             "needs_silence": False,
             "final": False,
+            "needs_host": True,
         }
     ]
     assert told["choice"]["candidate"] == "r1"

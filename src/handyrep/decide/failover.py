@@ -23,6 +23,7 @@ class Proof:
 
     `routes_only`: it would speak of the clients that come through the proxies alone. `needs_silence`: it proves nothing of a master
     that gives a sign of life. `final`: it ends the old master's host, which cannot be taken back; its disk is not read then.
+    `needs_host`: it proves nothing while that host does not answer.
     """
 
     fence: str
@@ -31,6 +32,7 @@ class Proof:
     routes_only: bool = False
     needs_silence: bool = False
     final: bool = False
+    needs_host: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

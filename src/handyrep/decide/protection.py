@@ -33,10 +33,11 @@ MEANINGS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Protection:
-    """The level, and each thing that keeps it from being higher."""
+    """The level, each thing that keeps it from being higher, and what it does not cover, or ''."""
 
     level: Level
     missing: tuple[str, ...]
+    uncovered: str = ""
 
     @property
     def sentence(self) -> str:
@@ -53,12 +54,24 @@ def protection(cluster: Cluster, picture: Picture, proofs: Sequence[Proof]) -> P
     without_a_fence = Level.P1 if possible else Level.P0
     levels = {(True, True): Level.P4, (True, False): Level.P2, (False, True): Level.P3, (False, False): without_a_fence}
     level = levels[(not fence_missing, not loss_missing)]
-    return Protection(level, tuple(missing for missing in (fence_missing, loss_missing) if missing))
+    missing = tuple(missing for missing in (fence_missing, loss_missing) if missing)
+    return Protection(level, missing, _without_its_host(possible))
 
 
 def _no_fence(proofs: Sequence[Proof]) -> str:
     said = "; ".join(f"{proof.fence}: {proof.said}" for proof in proofs) or "no fence_methods are configured"
     return f"no fence could prove now that the master itself acknowledges nothing ({said})"
+
+
+def _without_its_host(possible: Sequence[Proof]) -> str:
+    """What to know of fences that all need the master's host; '' when one does not, or none can prove anything at all."""
+    if not possible or not all(proof.needs_host for proof in possible):
+        return ""
+    names = ", ".join(proof.fence for proof in possible)
+    return (
+        f"a host that is off or cut off: then {names} can prove nothing, and a person is asked. "
+        "fence_lease, fence_command or, with strict synchronous replication, fence_starve can"
+    )
 
 
 def _loss(cluster: Cluster, picture: Picture) -> str:

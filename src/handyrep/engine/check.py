@@ -227,10 +227,9 @@ class Check:
             return
         now = protection(engine.cluster, picture, await proofs(engine))
         if engine.protection is None or engine.protection.level is not now.level:
-            missing = "; ".join(now.missing)
-            engine.events.record(
-                "protection", f"protection: {now.sentence}", {"level": now.level.value, "missing": missing}
-            )
+            told = f"protection: {now.sentence}" + (f"; not covered: {now.uncovered}" if now.uncovered else "")
+            facts = {"level": now.level.value, "missing": "; ".join(now.missing), "uncovered": now.uncovered}
+            engine.events.record("protection", told, facts)
         engine.protection = now
         await self._slots.look()
 

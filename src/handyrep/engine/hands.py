@@ -70,9 +70,9 @@ class Hands:
         """What a fence said of its proof, with what such a proof is worth."""
         plugin = self._loaded(fence)
         if plugin is None:
-            return Proof(fence, possible, told, needs_silence=True)
+            return Proof(fence, possible, told, needs_silence=True, needs_host=True)
         final = not plugin.needs_host and not plugin.needs_silence
-        return Proof(fence, possible, told, plugin.routes_only, plugin.needs_silence, final)
+        return Proof(fence, possible, told, plugin.routes_only, plugin.needs_silence, final, plugin.needs_host)
 
     def _loaded(self, name: str) -> type[Plugin] | None:
         try:

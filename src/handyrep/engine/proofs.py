@@ -5,7 +5,6 @@ import asyncio
 from handyrep.decide.failover import Proof
 from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
-from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
 from handyrep.plugin_api.contract import Kind
@@ -27,21 +26,13 @@ async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -
     try:
         if looking is not None and (await looking).of(master.name).host_answers is not YES:
             for name, test in asked.items():
-                if needs_host(engine, name) and not test.done():
+                if engine.hands.proof(name, NO, "").needs_host and not test.done():
                     test.cancel()
                     asked[name] = asyncio.create_task(_without_its_host(engine, name))
         return tuple(await asyncio.gather(*asked.values()))
     finally:
         for test in asked.values():
             test.cancel()
-
-
-def needs_host(engine: Engine, fence: str) -> bool:
-    """Whether this fence can prove nothing while the master's host does not answer; so for one that cannot be loaded."""
-    try:
-        return engine.caller.registry.load(fence).needs_host
-    except PluginError:
-        return True
 
 
 async def _tested(engine: Engine, fence: str, master: str) -> Proof:

@@ -1,5 +1,7 @@
 """what_if: the verdict and the plan for an event that did not happen, by the same rules, looked up now. Changes nothing."""
 
+import dataclasses
+
 from handyrep.decide import stages
 from handyrep.decide.agreement import able_to_agree
 from handyrep.decide.candidates import choose
@@ -9,7 +11,7 @@ from handyrep.engine.check import foreseen, new_run
 from handyrep.engine.engine import Engine
 from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
-from handyrep.engine.proofs import needs_host, proofs
+from handyrep.engine.proofs import proofs
 from handyrep.engine.slots import would_lack
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -63,8 +65,9 @@ def _supposed(engine: Engine, hypothesis: Hypothesis, proof: Proof) -> Proof:
     """A fence that needs the master's host gives no proof once that is away, whatever it says today."""
     master = engine.cluster.master
     away = hypothesis.fate is not Fate.DIES and master is not None and master.name in hypothesis.names
-    if away and needs_host(engine, proof.fence):
-        return Proof(proof.fence, NO, "the master's host would not answer, so it could not prove anything")
+    if away and proof.needs_host:
+        told = "the master's host would not answer, so it could not prove anything"
+        return dataclasses.replace(proof, possible=NO, said=told)
     return proof
 
 
@@ -72,8 +75,8 @@ async def _consequences(
     engine: Engine, hypothesis: Hypothesis, situation: Situation, verdict: Verdict, now: Picture
 ) -> dict[str, object]:
     """What the failover would come to: the candidate with its data proof, the loss, and the steps."""
-    fence = situation.usable_proofs[0].fence
-    end = _readable_end(engine, hypothesis, fence, now)
+    proof = situation.usable_proofs[0]
+    end = _readable_end(engine, hypothesis, proof, now)
     ordered, _ = await engine.hands.select()
     estimated = engine.estimated_end
     choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end, estimated=estimated)
@@ -85,15 +88,15 @@ async def _consequences(
         "lost_bytes": choice.lost_bytes,
         "lost_slots": await would_lack(engine.hands, choice.candidate) if choice.candidate is not None else [],
         "refused": {excluded.name: excluded.reason for excluded in choice.excluded},
-        "plan": stages.planned(run, fence, choice.candidate or ""),
+        "plan": stages.planned(run, proof.fence, choice.candidate or ""),
     }
 
 
-def _readable_end(engine: Engine, hypothesis: Hypothesis, fence: str, now: Picture) -> Lsn | None:
+def _readable_end(engine: Engine, hypothesis: Hypothesis, proof: Proof, now: Picture) -> Lsn | None:
     """The end of the master's WAL if the fence could read it on its disk after the event: where it ends now."""
     master = engine.cluster.master
     facts = now.of(master.name).facts if master is not None else None
-    if facts is None or hypothesis.fate is not Fate.DIES or not needs_host(engine, fence):
+    if facts is None or hypothesis.fate is not Fate.DIES or not proof.needs_host:
         return None
     return facts.received_lsn
 

@@ -84,7 +84,8 @@ def _protection(on: Running) -> dict[str, Any] | None:
 
 
 def _told(measured: Protection) -> dict[str, Any]:
-    return {"level": measured.level.value, "sentence": measured.sentence, "missing": list(measured.missing)}
+    level, missing = measured.level.value, list(measured.missing)
+    return {"level": level, "sentence": measured.sentence, "missing": missing, "uncovered": measured.uncovered}
 
 
 def _synchronous(now: Agreement | None) -> dict[str, str] | None:

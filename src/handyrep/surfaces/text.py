@@ -83,6 +83,8 @@ def _protection(measured: dict[str, Any] | None) -> None:
     _say(f"protection {measured['sentence']}")
     for missing in measured["missing"]:
         _say(f"  missing: {missing}")
+    if measured.get("uncovered"):
+        _say(f"  not covered: {measured['uncovered']}")
 
 
 def _synchronous(lists: dict[str, str] | None) -> None:
