@@ -1,5 +1,8 @@
 """restart_pg_ctl: PostgreSQL's running state is really changed, twice is once, and nothing is claimed that was not seen."""
 
+import asyncio
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +12,7 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, plugins
+from tests.plugins.pair import Estate, Node, Silent, account, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "restart_pg_ctl"
@@ -110,6 +113,27 @@ async def test_status_after_a_crash_is_that_it_does_not_run(m1: Node) -> None:
     m1.stop("immediate")
     assert (m1.data / "PG_VERSION").exists()
     assert (await order(m1, "status")).extra["running"] is False
+
+
+def died(node: Node) -> subprocess.Popen[bytes]:
+    """A process that has ended and was not waited for; the node's pid file names it."""
+    process = subprocess.Popen(["true"], user=account())
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    lines = (process.pid, node.data, 1, node.port, node.folder, "127.0.0.1", "  0 0", "ready")
+    (node.data / "postmaster.pid").write_text("".join(f"{line}\n" for line in lines))
+    return process
+
+
+async def test_a_dead_postmaster_that_waits_to_be_reaped_does_not_run_and_is_waited_for(m1: Node) -> None:
+    """In a container without an init it may wait for long, and kill(pid, 0), which pg_ctl asks, takes it for alive."""
+    m1.stop("immediate")
+    dead = died(m1)
+    assert (await order(m1, "status")).extra["running"] is False
+    started = asyncio.create_task(order(m1, "start"))
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(dead.wait)
+    assert (await started).details == "start done"
+    assert m1.value("1") == 1
 
 
 @pytest.mark.parametrize("runmode", ["", "START", "kill", "stop; rm -rf /", "stop\nstart"])

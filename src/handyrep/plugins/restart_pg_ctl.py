@@ -16,11 +16,28 @@ from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_
 NOT_RUNNING = 3
 """What "pg_ctl status" ends with when no server runs there; 4: that is no data directory."""
 
-_START = """
-log=$1; shift
+# A dead postmaster is there until its parent takes note, in a container without an init for long. To pg_ctl status and to PostgreSQL's
+# own look before it starts it is a running one.
+_DEAD = """
+dead() { main=$(sed -n 1p "$1/postmaster.pid" 2>/dev/null) && grep -q '^State:[[:space:]]*Z' "/proc/$main/status" 2>/dev/null; }
+"""
+_STATUS = (
+    _DEAD
+    + """
+"$1" status -D "$2" || exit
+! dead "$2" || { echo "its postmaster $main is dead, and its parent has not taken note"; exit 3; }
+"""
+)
+_START = (
+    _DEAD
+    + """
+data=$1 log=$2; shift 2
+tries=50
+while dead "$data" && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
 if [ -n "$log" ] && touch "$log" 2>/dev/null; then exec "$@" -l "$log" </dev/null >/dev/null 2>&1; fi
 exec "$@" -l /dev/null </dev/null >/dev/null 2>&1
 """
+)
 """pg_ctl's child keeps our output open unless it is sent elsewhere, and then the command would never end."""
 
 
@@ -68,7 +85,7 @@ class restart_pg_ctl(handyrepplugin):
     async def _status(self, server: Server, pg_ctl: str) -> Result:
         if not pg_ctl:
             return self.fail("pg_ctl is not on this server")
-        ran = await self.run_as_postgres(server.name, pg_ctl, "status", "-D", server.pgdata)
+        ran = await self.run_as_postgres(server.name, "sh", "-c", _STATUS, "status", pg_ctl, server.pgdata)
         if ran.exit_status == 0:
             return self.success("PostgreSQL runs", running=True)
         if ran.exit_status == NOT_RUNNING:
@@ -88,7 +105,7 @@ class restart_pg_ctl(handyrepplugin):
     async def _order(self, server: Server, pg_ctl: str, runmode: Runmode) -> Result:
         argv = self._argv(server, pg_ctl, runmode)
         if runmode in (Runmode.START, Runmode.RESTART):
-            argv = ("sh", "-c", _START, "start", f"{server.pgdata}/{START_LOG}", *argv)
+            argv = ("sh", "-c", _START, "start", server.pgdata, f"{server.pgdata}/{START_LOG}", *argv)
         try:
             ran = await self.run_as_postgres(server.name, *argv)
             after = await self._status(server, pg_ctl)

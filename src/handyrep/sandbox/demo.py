@@ -14,6 +14,7 @@ from typing import Any
 
 from handyrep.app import running
 from handyrep.errors import HandyRepError
+from handyrep.model.answer import Outcome
 from handyrep.model.server import Role
 from handyrep.model.status import Health
 from handyrep.operations.declare import Running
@@ -170,10 +171,11 @@ class Story:
         master = on.engine.cluster.master
         async with on.engine.changing(f"bringing {old} back"):
             result = await on.engine.executor.rejoin(old, master.name if master is not None else "")
-            on.engine.take(await on.engine.observer.verify())
         self.say(f"  HandyRep: {result.details}")
-        member = on.engine.cluster.members[old]
-        return member.server.role == Role.REPLICA and member.status.health is Health.HEALTHY
+        if result.outcome is not Outcome.SUCCESS:
+            return False
+        await _until(lambda: on.engine.cluster.members[old].status.health is Health.HEALTHY, f"{old} healthy again")
+        return on.engine.cluster.members[old].server.role == Role.REPLICA
 
     def _report(self, report: dict[str, Any]) -> None:
         self.told_all = True
