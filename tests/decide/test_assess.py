@@ -213,6 +213,11 @@ def test_the_roll_up_says_what_is_wrong_and_with_whom() -> None:
         Health.DOWN, "more than one master: m1 and r1, r2"
     )
     ill = [make_member(make_server(name), Health.DOWN) for name in ("r1", "r2")]
+    for silent in (Health.DOWN, Health.UNAVAILABLE, Health.UNKNOWN):
+        was = make_member(make_server("r1"), silent, in_recovery=NO)
+        assert assess_cluster(trio.with_member(was)) == Status(Health.WARNING, "r1: as the test says"), (
+            "a former master that was fenced and lies there is no second master"
+        )
     assert assess_cluster(make_cluster(make_member(make_server("m1", "master")), *ill)) == Status(
         Health.WARNING, "r1: as the test says; r2: as the test says"
     )

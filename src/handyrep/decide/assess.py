@@ -200,6 +200,10 @@ def _as_it_was(member: Member) -> Status:
     return Status(member.last_well, "replicated when its master could last be asked")
 
 
+_SILENT = (Health.UNKNOWN, Health.UNAVAILABLE, Health.DOWN)
+"""Of a replica: what it was when it could last be asked says nothing of now."""
+
+
 def assess_cluster(cluster: Cluster) -> Status:
     """The roll-up: DOWN without exactly one working master, WARNING with any issue, else HEALTHY."""
     if len(cluster.masters) != 1:
@@ -209,7 +213,7 @@ def assess_cluster(cluster: Cluster) -> Status:
         return Status(Health.UNKNOWN, f"master {master.name}: {master.status.reason}")
     if master.status.health in (Health.UNAVAILABLE, Health.DOWN):
         return Status(Health.DOWN, f"master {master.name}: {master.status.reason}")
-    second = [replica.name for replica in cluster.replicas if replica.in_recovery is NO]
+    second = [r.name for r in cluster.replicas if r.in_recovery is NO and r.status.health not in _SILENT]
     if second:
         return Status(Health.DOWN, f"more than one master: {master.name} and {', '.join(second)}")
     return _issues(cluster, master)
