@@ -12,7 +12,8 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.plugins.pair import Estate, Node, Silent, account, plugins
+from tests.adapters.postgresql import account
+from tests.plugins.pair import Estate, Node, Silent, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "restart_pg_ctl"
