@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from handyrep.decide.promise import are_readable_from
 from handyrep.model.result import Result, fail, success
 from tests.engine.world import Imagined
 
@@ -286,3 +287,38 @@ async def test_a_yes_of_a_moment_ago_is_not_asked_for_again() -> None:
     await pair.first.look()
     assert pair.first.master == "r1"
     assert pair.first.plugins.count("master_check.run") == before + 1
+
+
+async def test_a_list_that_another_one_ordered_counts_though_this_one_never_saw_it() -> None:
+    """A commit under it can be on r2 alone: r1, which was enough under the list that this one knows, is enough no more."""
+    pair = Pair(synchronous_required=1)
+    pair.second.restarted()
+    pair.first.boxes["m1"].synchronous = "ANY 1 (r1)"
+    pair.active = pair.second
+    pair.second.plugins.instead["sync.run"] = lambda _: fail("not today")
+    for one in (pair.first, pair.second):
+        await one.look(3)
+    assert are_readable_from(pair.second.engine.cluster, frozenset({"r1"}))
+    pair.active = pair.first
+    await pair.first.look(3)
+    assert pair.first.boxes["m1"].synchronous == 'ANY 1 ("r1", "r2")'
+    pair.second.clock.now_s += 60
+    pair.active = pair.second
+    pair.first.boxes["m1"].up = False
+    await pair.second.engine.may_act()
+    assert not are_readable_from(pair.second.engine.cluster, frozenset({"r1"}))
+    assert are_readable_from(pair.second.engine.cluster, frozenset({"r1", "r2"}))
+
+
+async def test_a_list_that_another_one_would_not_find_is_not_ordered() -> None:
+    pair = Pair(synchronous_required=1)
+    pair.first.boxes["m1"].synchronous = "ANY 1 (r1)"
+    pair.first.plugins.instead["journal.run"] = lambda _: fail("1 of 3 servers took it")
+    await pair.first.look(2)
+    assert pair.first.plugins.count("sync.run") == 0
+    assert pair.first.engine.cluster.ordered_lists == ()
+    (told,) = pair.first.events.of("list")
+    assert "another HandyRep might not find it: 1 of 3 servers took it" in told
+    pair.first.plugins.instead["journal.run"] = pair._written
+    await pair.first.look(2)
+    assert pair.first.boxes["m1"].synchronous == 'ANY 1 ("r1", "r2")'

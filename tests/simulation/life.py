@@ -65,7 +65,7 @@ class Life:
         self.strict = self.rng.random() < 0.5
         self.world = World(self.rng, names, strict=self.strict, mixed=not self.strict and self.rng.random() < 0.5)
         self.world.handyreps = handyreps
-        self.keeps_list = len(handyreps) == 1 and self.strict and seed % LISTS_EVERY == 0
+        self.keeps_list = self.strict and seed % LISTS_EVERY == 0
         self.disk = Disk()
         self.weather = Weather(self.world, self.rng, self._fault)
         self.settings = self._settings(names)

@@ -6,14 +6,14 @@ Either may be killed, stopped in its tracks for as long as the other one lives o
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from handyrep.engine.journal import Journal
 from handyrep.errors import HandyRepError
 from handyrep.model.cluster import Cluster
 from tests.simulation import people
-from tests.simulation.cluster import Begun, Event, Ordered, Saved, World
+from tests.simulation.cluster import Begun, Event, Ordered, World
 from tests.simulation.disk import Disk, Log
 from tests.simulation.faults import FAULTS_OF_A_MASTER, all_is_well
 from tests.simulation.life import Ending, Life, _killed_beside
@@ -72,6 +72,15 @@ class Stoppable(Weather):
         self.woken, self.stop_at = None, staticmethod(lambda _: False)
 
 
+def newest(managers: Iterable["Manager"], holder: str) -> "Manager":
+    """Whose record is the newest: the other one goes on from that before it acts, and a person looks there."""
+
+    def how_new(one: Manager) -> tuple[int, int, bool]:
+        return one.engine.cluster.epoch, one.engine.cluster.list_orders, one.name == holder
+
+    return max(managers, key=how_new)
+
+
 class Manager(Life):
     """One of the two. They share the cluster, its configuration, and what the invariants know."""
 
@@ -97,12 +106,11 @@ class Manager(Life):
         self.boot()
 
     def _concerns(self, event: Event) -> None:
-        """What the cluster does by itself is judged by what the one knows that may act."""
+        """What the cluster does by itself is judged by what the one knows that may act, once it has looked what the other one did."""
         agreement = cast("Agreement", self.world.agreement)
-        holder = self.others.get(agreement.holder, self)
         self._is_mine()
-        if not isinstance(event, Ordered | Begun | Saved):
-            self.known.disk = holder.disk
+        if not isinstance(event, Ordered | Begun):
+            self.known.disk = newest((self, *self.others.values()), agreement.holder).disk
 
     async def check_once(self) -> None:
         """One check, with what it begins beside itself."""
@@ -227,9 +235,9 @@ class Two:
         for one in self.managers:
             one.weather.power_works = True
         self.agreement.cut = set()
-        may = [one for one in self.managers if one.name == self.agreement.holder]
-        if may and not self.violation and all(one.engine.journal.open_run() is None for one in self.managers):
-            people.tidy_up(self.world, may[0].engine, self.life.known.deposed)
+        if not self.violation and all(one.engine.journal.open_run() is None for one in self.managers):
+            best = newest(self.managers, self.agreement.holder)
+            people.tidy_up(self.world, best.engine, self.life.known.deposed)
 
 
 def _ended(two: Two) -> Counter[str]:

@@ -56,7 +56,25 @@ def are_readable_from(cluster: Cluster, read: frozenset[str]) -> bool:
 
 def about_to_order(cluster: Cluster, text: str) -> Cluster:
     """The cluster as it must be on disk before this list is ordered: from then on it may be in force."""
-    return dataclasses.replace(cluster, ordered_lists=tuple(dict.fromkeys((*cluster.ordered_lists, text))))
+    ordered = tuple(dict.fromkeys((*cluster.ordered_lists, text)))
+    return dataclasses.replace(cluster, ordered_lists=ordered, list_orders=cluster.list_orders + 1)
+
+
+def with_lists_of(cluster: Cluster, other: Cluster) -> Cluster:
+    """The cluster with the lists that another HandyRep has ordered as well, when it has ordered more of them.
+
+    Which of them is in force, and what each covers, the master tells at the next look; if it is gone by then, all of them count.
+    """
+    if other.list_orders <= cluster.list_orders:
+        return cluster
+    older = dict.fromkeys((*cluster.older_lists, *other.older_lists, other.synchronous_standby_names))
+    return dataclasses.replace(
+        cluster,
+        older_lists=tuple(one for one in older if one != cluster.synchronous_standby_names),
+        list_since="",
+        ordered_lists=tuple(dict.fromkeys((*cluster.ordered_lists, *other.ordered_lists))),
+        list_orders=other.list_orders,
+    )
 
 
 def now_in_force(cluster: Cluster, text: str) -> Cluster:

@@ -15,7 +15,7 @@ from handyrep.errors import BusyError
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture
-from handyrep.model.result import Result
+from handyrep.model.result import Result, fail
 from handyrep.plugin_api.contract import Kind
 
 _CALLS_OF_AN_ORDER = 5
@@ -61,15 +61,19 @@ class Agreeing:
         return True
 
     async def _order(self, master: Member, text: str) -> None:
-        """What could not be written down is not ordered. Raises StateError."""
+        """What could not be written down, for another HandyRep as well, is not ordered. Raises StateError."""
         engine = self._engine
         before = engine.cluster.ordered_lists
         engine.state.update(about_to_order(engine.cluster, text))
         if not engine.state.saved:
             return
-        patience_s = engine.settings.failover.call_timeout * _CALLS_OF_AN_ORDER
-        result = await engine.hands.use(Kind.SYNC, server=master.server, names=text, patience_s=patience_s)
-        engine.state.orders += 1
+        result = await engine.copies.spread()
+        if result.outcome is Outcome.SUCCESS:
+            patience_s = engine.settings.failover.call_timeout * _CALLS_OF_AN_ORDER
+            result = await engine.hands.use(Kind.SYNC, server=master.server, names=text, patience_s=patience_s)
+            engine.state.orders += 1
+        else:
+            result = fail(f"another HandyRep might not find it: {said(result)}")
         if result.outcome is Outcome.SUCCESS:
             engine.state.update(now_in_force(engine.cluster, text))
         elif result.outcome is Outcome.FAIL:

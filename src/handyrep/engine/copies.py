@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from handyrep.decide.promise import with_lists_of
 from handyrep.engine.hands import Hands, said
 from handyrep.engine.journal import Journal
 from handyrep.engine.state import State, from_json, to_json
 from handyrep.errors import HandyRepError, RefusedError
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
+from handyrep.model.result import Result, success
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import EventSink
 
@@ -48,14 +50,15 @@ class Copies:
         """Whether another HandyRep may have acted, and nobody has looked yet."""
         return bool(self._hands.configured(Kind.JOURNAL)) and not self._is_current
 
-    async def spread(self) -> None:
-        """Let the servers hold the newest run as it stands now."""
+    async def spread(self) -> Result:
+        """Let the servers hold the newest run, and what HandyRep knows, as it stands now. SUCCESS: another one would find it."""
         if not self._hands.configured(Kind.JOURNAL):
-            return
+            return success()
         text = json.dumps({"records": self._journal.last_records(), "cluster": to_json(self._state.cluster)})
         result = await self._hands.use(Kind.JOURNAL, text=text, patience_s=self._patience_s)
         if result.outcome is not Outcome.SUCCESS:
             self._events.record("copies", f"another HandyRep may not find this run: {said(result)}", {})
+        return result
 
     def forget(self) -> None:
         """Somebody else may act meanwhile: read again before the next act."""
@@ -76,6 +79,8 @@ class Copies:
         newest = max(copies, key=lambda copy: (copy.epoch, len(copy.records)), default=None)
         if newest is not None:
             self._go_on_from(newest)
+        for copy in sorted(copies, key=lambda copy: copy.cluster.list_orders, reverse=True):
+            self._state.update(with_lists_of(self._state.cluster, copy.cluster))
         self._is_current = True
 
     def _understood(self, texts: Mapping[str, str]) -> list[Copy]:

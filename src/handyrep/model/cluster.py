@@ -49,6 +49,7 @@ class Cluster:
     ours was on: a replica that is still on a lower one lacks history. `failed_over_at`: when the last failover ended.
     `older_lists`: lists before it that acknowledged commits may rest on still, until enough replicas have received to `list_since`.
     `ordered_lists`: lists that HandyRep ordered and does not know the end of: each may be in force, now or later.
+    `list_orders`: how many were ordered ever, by which the newer of two HandyReps' knowledge of them is told.
     `last_seen`: where the master stood when it was looked at last; forgotten when HandyRep ends.
     `deposed`: former masters that were not seen to follow the present one yet: one that comes up as a master is fenced.
     `astray`: replicas that were to follow the present master when it became one, and were not seen to yet.
@@ -70,6 +71,7 @@ class Cluster:
     older_lists: tuple[str, ...] = ()
     list_since: str = ""
     ordered_lists: tuple[str, ...] = ()
+    list_orders: int = 0
     last_seen: LastSeen | None = None
     deposed: tuple[str, ...] = ()
     astray: tuple[str, ...] = ()
