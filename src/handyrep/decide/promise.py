@@ -56,8 +56,11 @@ def are_readable_from(cluster: Cluster, read: frozenset[str]) -> bool:
 
 def about_to_order(cluster: Cluster, text: str) -> Cluster:
     """The cluster as it must be on disk before this list is ordered: from then on it may be in force."""
-    ordered = tuple(dict.fromkeys((*cluster.ordered_lists, text)))
-    return dataclasses.replace(cluster, ordered_lists=ordered, list_orders=cluster.list_orders + 1)
+    if text in cluster.ordered_lists:
+        return cluster
+    return dataclasses.replace(
+        cluster, ordered_lists=(*cluster.ordered_lists, text), list_orders=cluster.list_orders + 1
+    )
 
 
 def with_lists_of(cluster: Cluster, other: Cluster) -> Cluster:
