@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from handyrep.decide.agreement import Agreement, able_to_agree, agreement, list_of_next_master
 from handyrep.decide.policy import Policy
-from handyrep.decide.promise import about_to_order, are_readable_from, may_be_in_force, now_in_force, remembered
+from handyrep.decide.promise import (
+    about_to_order,
+    are_readable_from,
+    may_be_in_force,
+    now_in_force,
+    remembered,
+    with_lists_of,
+)
 from handyrep.decide.quorum import SyncList, parse_sync_list
 from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
@@ -248,3 +255,16 @@ def test_while_an_order_is_under_way_nothing_is_settled() -> None:
     seen = Picture(seen={"m1": Seen(facts=facts("", 200, ANY_1)), "r1": Seen(facts=facts("r1", 200))})
     assert remembered(known, seen).older_lists == ()
     assert remembered(about_to_order(known, "ANY 1 (r3)"), seen).older_lists == ("",)
+
+
+def test_the_lists_of_another_handyrep_count_beside_ones_own_until_the_master_was_asked() -> None:
+    mine = cluster(ANY_1, timeline=1)
+    ordered = about_to_order(mine, "ANY 1 (r3)")
+    assert with_lists_of(mine, mine) == mine
+    assert with_lists_of(ordered, mine) == ordered, "what is no newer changes nothing"
+    known = with_lists_of(mine, ordered)
+    assert (known.synchronous_standby_names, known.older_lists, known.ordered_lists) == (ANY_1, (), ("ANY 1 (r3)",))
+    in_force = now_in_force(ordered, "ANY 1 (r3)")
+    known = with_lists_of(dataclasses.replace(mine, list_since="0/1"), in_force)
+    assert (known.older_lists, known.list_since, known.list_orders) == (("ANY 1 (r3)",), "", 1)
+    assert not are_readable_from(known, frozenset({"r1", "r2"}))
