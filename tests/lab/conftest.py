@@ -16,6 +16,8 @@ from tests.lab.cluster import LabCluster
 from tests.lab.lab import Lab
 
 PATIENCE_S = 60.0
+CALL_TIMEOUT_S = 1.0
+"""The 0.2 s of profile = fast are for hosts that have a processor to themselves; here a dozen share two."""
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +132,11 @@ Watch = Callable[..., AbstractAsyncContextManager[Watched]]
 def watch(tmp_path: Path) -> Watch:
     """`async with watch(cluster, failover="…") as handyrep:`"""
 
-    def started(cluster: LabCluster, *, monitor: bool = True, **sections: str) -> AbstractAsyncContextManager[Watched]:
-        return watching(cluster.handyrep_conf(tmp_path, **sections), monitor=monitor)
+    def started(
+        cluster: LabCluster, *, monitor: bool = True, failover: str = "", **sections: str
+    ) -> AbstractAsyncContextManager[Watched]:
+        if "call_timeout" not in failover:
+            failover += f"\ncall_timeout = {CALL_TIMEOUT_S}"
+        return watching(cluster.handyrep_conf(tmp_path, failover=failover, **sections), monitor=monitor)
 
     return started
