@@ -120,6 +120,9 @@ async def watching(conf: Path, *, monitor: bool = True) -> AsyncIterator[Watched
         task = asyncio.create_task(on.monitor.run()) if monitor else None
         try:
             yield watched
+        except Exception as error:
+            error.add_note(f"What HandyRep did:\n{watched.story()}\n{watched.statuses()}")
+            raise
         finally:
             if task is not None:
                 task.cancel()

@@ -63,7 +63,8 @@ class Writer:
         end = time.monotonic() + patience_s
         while len(self.acknowledged) < wanted:
             if time.monotonic() > end:
-                raise TimeoutError(f"the client could not write {more} rows within {patience_s:g} s")
+                seen = "; ".join(self.errors[-3:]) or "no error"
+                raise TimeoutError(f"the client could not write {more} rows within {patience_s:g} s ({seen})")
             time.sleep(0.01)
 
     def longest_gap_s(self) -> float:
