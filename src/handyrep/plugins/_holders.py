@@ -25,10 +25,11 @@ elsewhere() {
 }
 hidden() {
     owner=$(stat -c %u -- "$data")
+    open=$(stat -L -c ' %n ' /proc/[0-9]*/cwd 2>/dev/null)
     for process in /proc/[0-9]*; do
+        case $open in *" $process/cwd "*) continue;; esac
         read -r command 2>/dev/null < "$process/comm" || continue
         case $command in *postgres*|*postmaster*) ;; *) continue;; esac
-        stat -L -c %i "$process/cwd" >/dev/null 2>&1 && continue
         state= user= parent=
         while read -r key value rest; do
             case $key in State:) state=$value;; Uid:) user=$value;; PPid:) parent=$value;; esac

@@ -41,8 +41,8 @@ while [ "$calm" -lt "$wanted" ]; do
     calm=$((calm + 1))
 done
 [ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
-for try in 1 2 3 4 5; do [ -z "$(hidden)" ] && break; sleep 0.1; done
-[ -z "$(hidden)" ] || { echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11; }
+for try in 1 2 3 4 5; do left=$(hidden); [ -z "$left" ] && break; sleep 0.1; done
+[ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
 [ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
 echo "data=$data"
 control=$(program_path pg_controldata "$2" "$data") || control=false
@@ -74,10 +74,11 @@ waiting=$(stuck)
 [ -z "$waiting" ] || { echo "fault=processes $(echo $waiting) wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
 [ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
 for try in 1 2 3 4 5; do
-    [ -z "$(hidden)" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
+    left=$(hidden)
+    [ -z "$left" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
     sleep 0.1
 done
-echo "fault=$HIDDEN $(hidden | tr '\n' ' ')"; exit 11
+echo "fault=$HIDDEN" $left; exit 11
 """
 )
 
