@@ -12,8 +12,9 @@ from handyrep.model.answer import Answer
 from handyrep.model.cluster import Cluster
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts, Seen
+from handyrep.model.status import Health
 from handyrep.model.verdict import Choice, Excluded
-from tests.factories import make_cluster, make_server
+from tests.factories import make_cluster, make_member, make_server
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 NOTHING_SEEN = Picture(verified=True)
@@ -51,6 +52,14 @@ def test_the_words_where_nothing_is_known() -> None:
         "maintenance": "0", "why": "", "writable": "", "witnesses": "", "cooldown": "0", "excluded": "the selection plugin named none",
         "proofs": "no fence_methods are configured", "proof": "no fence", "candidate": "nobody", "gone": "is gone", "unseen": ", nobody sees it",
     }  # fmt: skip
+
+
+def test_why_the_selection_named_nobody_is_how_the_replicas_were_seen_last() -> None:
+    """Both had lost their connection for a moment, just before the master hung."""
+    away = [make_member(make_server(name), Health.WARNING) for name in ("r1", "r2")]
+    out_of_use = make_member(make_server("r3", enabled=False), Health.HEALTHY)
+    seen = situation(cluster=make_cluster(make_member(make_server("m1", "master")), *away, out_of_use))
+    assert words(seen)["excluded"] == "the selection plugin named none (r1 is warning, r2 is warning)"
 
 
 def test_the_words_where_everything_is_known() -> None:

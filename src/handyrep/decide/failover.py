@@ -182,9 +182,15 @@ def verdicts(situation: Situation) -> Iterator[Verdict]:
             yield Verdict(rule.id, rule.move, rule.sentence.format(**words(situation)), _because(situation))
 
 
+def _nobody_named(s: Situation) -> str:
+    """It goes by how the replicas were seen last, so that is the reason; `handyrep status` tells more of each."""
+    seen = ", ".join(f"{one.name} is {one.status.health.word}" for one in s.cluster.replicas if one.server.enabled)
+    return f"the selection plugin named none{f' ({seen})' if seen else ''}"
+
+
 def words(s: Situation) -> dict[str, str]:
     """What sentences about this situation may name."""
-    listed = "; ".join(f"{e.name}: {e.reason}" for e in s.choice.excluded) or "the selection plugin named none"
+    listed = "; ".join(f"{e.name}: {e.reason}" for e in s.choice.excluded) or _nobody_named(s)
     return {
         "master": s.master_name or "the master",
         "masters": str(len(s.cluster.masters)),
