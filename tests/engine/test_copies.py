@@ -180,7 +180,7 @@ async def test_copies_that_nobody_holds_stop_no_failover() -> None:
     pair.first.boxes["m1"].up = False
     await pair.first.look()
     assert pair.first.master == "r1"
-    assert "another HandyRep may not find this run: 1 of 3 servers hold it" in pair.first.events.of("copies")
+    assert "another HandyRep may not find what this one knows: 1 of 3 servers hold it" in pair.first.events.of("copies")
 
 
 async def test_without_the_directive_nothing_is_copied_or_read() -> None:
@@ -319,6 +319,7 @@ async def test_a_list_that_another_one_would_not_find_is_not_ordered() -> None:
     assert pair.first.engine.cluster.ordered_lists == ()
     (told,) = pair.first.events.of("list")
     assert "another HandyRep might not find it: 1 of 3 servers took it" in told
+    assert len(pair.first.events.of("copies")) == 1, "each look tries again, and says so once"
     pair.first.plugins.instead["journal.run"] = pair._written
     await pair.first.look(2)
     assert pair.first.boxes["m1"].synchronous == 'ANY 1 ("r1", "r2")'

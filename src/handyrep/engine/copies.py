@@ -44,6 +44,7 @@ class Copies:
         self._patience_s = patience_s * _CALLS
         self._is_current = False
         self._told: dict[str, str] = {}
+        self._unspread = ""
 
     @property
     def behind(self) -> bool:
@@ -56,8 +57,10 @@ class Copies:
             return success()
         text = json.dumps({"records": self._journal.last_records(), "cluster": to_json(self._state.cluster)})
         result = await self._hands.use(Kind.JOURNAL, text=text, patience_s=self._patience_s)
-        if result.outcome is not Outcome.SUCCESS:
-            self._events.record("copies", f"another HandyRep may not find this run: {said(result)}", {})
+        problem = "" if result.outcome is Outcome.SUCCESS else said(result)
+        if problem not in ("", self._unspread):
+            self._events.record("copies", f"another HandyRep may not find what this one knows: {problem}", {})
+        self._unspread = problem
         return result
 
     def forget(self) -> None:
@@ -79,8 +82,9 @@ class Copies:
         newest = max(copies, key=lambda copy: (copy.epoch, len(copy.records)), default=None)
         if newest is not None:
             self._go_on_from(newest)
-        for copy in sorted(copies, key=lambda copy: copy.cluster.list_orders, reverse=True):
-            self._state.update(with_lists_of(self._state.cluster, copy.cluster))
+        knows_most = max(copies, key=lambda copy: copy.cluster.list_orders, default=None)
+        if knows_most is not None:
+            self._state.update(with_lists_of(self._state.cluster, knows_most.cluster))
         self._is_current = True
 
     def _understood(self, texts: Mapping[str, str]) -> list[Copy]:
