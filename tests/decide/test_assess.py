@@ -132,6 +132,28 @@ def test_what_is_told_of_a_replica(seen: Seen, reason: str) -> None:
     assert (status.reason, status.since) == (reason, None)
 
 
+RECEIVES = but(FOLLOWS, replicating=UNKNOWN, facts=dataclasses.replace(facts(in_recovery=True), receiving=True))
+
+
+@pytest.mark.parametrize(
+    ("was", "seen", "master_up", "row"),
+    [
+        (Health.WARNING, RECEIVES, NO, "S45"),
+        (Health.HEALTHY, RECEIVES, NO, "S42"),
+        (Health.WARNING, but(RECEIVES, replicating=NO), NO, "S41"),
+        (Health.WARNING, RECEIVES, YES, "S43"),
+        (Health.WARNING, RECEIVES, UNKNOWN, "S43"),
+        (Health.WARNING, but(FOLLOWS, replicating=UNKNOWN), NO, "S43"),
+        (Health.WARNING, but(RECEIVES, host_answers=NO), NO, "S45"),
+    ],
+)
+def test_while_the_master_does_not_answer_a_receivers_own_word_counts(
+    was: Health, seen: Seen, master_up: Answer, row: str
+) -> None:
+    member = make_member(make_server("s"), was)
+    assert assess_server(member, seen, verified=True, master_up=master_up)[0] == row
+
+
 def look(seen: Seen, *, verified: bool = True) -> Picture:
     """At r1, while the master says nothing."""
     return Picture(seen=MappingProxyType({"m1": Seen(up=NO), "r1": seen}), verified=verified)
@@ -152,6 +174,15 @@ def test_a_replica_that_was_seen_to_stop_replicating_is_not_taken_for_well_later
     for seen in (since, but(FOLLOWS, replicating=UNKNOWN)):
         cluster = assess(cluster, look(seen))
     assert cluster.members["r1"].status.health is Health.WARNING
+
+
+def test_a_replica_whose_connection_came_back_before_the_master_went_may_take_over_even_when_that_breaks_again() -> (
+    None
+):
+    cluster = make_cluster()
+    for seen in (but(FOLLOWS, replicating=NO), RECEIVES, Seen(up=NO), but(FOLLOWS, replicating=UNKNOWN)):
+        cluster = assess(cluster, look(seen))
+    assert cluster.members["r1"].status.health is Health.LAGGED
 
 
 ANSWERS = st.sampled_from(Answer)

@@ -190,9 +190,18 @@ def test_a_replica_without_a_voice_does_not_count_among_those_that_were_read() -
 def test_a_named_one_is_taken_or_none() -> None:
     seen = picture(r1=facts(500), r2=facts(500))
     assert choose(["r1", "r2"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2").candidate == "r2"
-    refused = choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2")
-    assert refused.candidate is None
-    assert "selection plugin does not name it" in refused.excluded[0].reason
+    behind = picture(r1=facts(500), r2=facts(400))
+    refused = choose(["r1", "r2"], cluster(), behind, POLICY, last_lsn=Lsn(500), wanted="r2")
+    assert (refused.candidate, [one.name for one in refused.excluded]) == (None, ["r2"])
+
+
+def test_one_that_the_selection_does_not_name_may_be_named_by_a_person_and_is_judged_like_the_others() -> None:
+    seen = picture(r1=facts(500), r2=facts(500))
+    assert choose(["r1"], cluster(), seen, POLICY, last_lsn=Lsn(500), wanted="r2").candidate == "r2"
+    for wanted, reason in (("m1", "not an enabled replica"), ("r2", "bytes of the old master's WAL")):
+        refused = choose([], cluster(), seen, POLICY, last_lsn=Lsn(9000), wanted=wanted)
+        assert refused.candidate is None
+        assert reason in refused.excluded[-1].reason
 
 
 MOVING = (

@@ -59,7 +59,10 @@ def test_why_the_selection_named_nobody_is_how_the_replicas_were_seen_last() -> 
     away = [make_member(make_server(name), Health.WARNING) for name in ("r1", "r2")]
     out_of_use = make_member(make_server("r3", enabled=False), Health.HEALTHY)
     seen = situation(cluster=make_cluster(make_member(make_server("m1", "master")), *away, out_of_use))
-    assert words(seen)["excluded"] == "the selection plugin named none (r1 is warning, r2 is warning)"
+    assert words(seen)["excluded"] == (
+        "the selection plugin named none (r1 is warning, r2 is warning); "
+        "to name one that may all the same: handyrep manual-failover --newmaster NAME"
+    )
 
 
 def test_the_words_where_everything_is_known() -> None:

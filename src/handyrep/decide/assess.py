@@ -15,11 +15,12 @@ _VERIFIED_WELL = (Health.HEALTHY, Health.LAGGED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One server: what was known and what was just seen."""
+    """One server: what was known and what was just seen, and whether the master answered in the same look."""
 
     member: Member
     seen: Seen
     verified: bool
+    master_up: Answer
 
     @property
     def lag(self) -> str:
@@ -45,6 +46,10 @@ class Row:
 
 def _not_up(case: Case) -> bool:
     return case.seen.up is not YES
+
+
+def _receives(case: Case) -> bool:
+    return case.seen.facts is not None and case.seen.facts.receiving
 
 
 def _was(*healths: Health) -> Callable[[Case], bool]:
@@ -146,6 +151,13 @@ REPLICA_ROWS = (
         None,
         stale=True,
     ),
+    # Its connection was seen broken last, and is back: while the master cannot say so, the receiver's own word counts.
+    Row(
+        "S45",
+        lambda c: c.seen.replicating is UNKNOWN and c.master_up is NO and _receives(c),
+        Health.LAGGED,
+        "receives from its master, which does not answer: how far behind it is cannot be told",
+    ),
     Row(
         "S43",
         lambda c: c.seen.replicating is UNKNOWN,
@@ -172,6 +184,8 @@ OTHER_ROWS = (
     Row("S61", lambda c: not c.verified, None),
     Row("S69", lambda _: True, Health.UNAVAILABLE, "its host does not answer{notes}"),
 )
+_SEEN_WELL = ("S44", "S45", "S49")
+"""The rows that tell of a replica that it does replicate."""
 _TABLES = {
     Role.MASTER: MASTER_ROWS,
     Role.REPLICA: REPLICA_ROWS,
@@ -180,9 +194,9 @@ _TABLES = {
 }
 
 
-def assess_server(member: Member, seen: Seen, *, verified: bool) -> tuple[str, Status]:
+def assess_server(member: Member, seen: Seen, *, verified: bool, master_up: Answer = UNKNOWN) -> tuple[str, Status]:
     """(id of the row, status) for one server. The status carries no time: the engine adds it when something changed."""
-    case = Case(member, seen, verified)
+    case = Case(member, seen, verified, master_up)
     rows = next((table for role, table in _TABLES.items() if role == member.server.role), OTHER_ROWS)
     row = next(row for row in rows if row.when(case))
     if row.health is None:
@@ -232,25 +246,25 @@ def _issues(cluster: Cluster, master: Member) -> Status:
 
 def assess(cluster: Cluster, picture: Picture) -> Cluster:
     """The cluster with new statuses for every server that was looked at, and the roll-up. Times are the engine's to add."""
+    master_up = picture.of(cluster.master.name).up if cluster.master else UNKNOWN
     for name, seen in picture.seen.items():
         member = cluster.members.get(name)
         if member is not None:
-            _, status = assess_server(member, seen, verified=picture.verified)
-            cluster = cluster.with_member(_noted(member, seen, status))
+            row, status = assess_server(member, seen, verified=picture.verified, master_up=master_up)
+            cluster = cluster.with_member(_noted(member, seen, status, row))
     return dataclasses.replace(cluster, status=assess_cluster(cluster))
 
 
-def _noted(member: Member, seen: Seen, status: Status) -> Member:
+def _noted(member: Member, seen: Seen, status: Status, row: str) -> Member:
     replicating = {YES: True, NO: False, UNKNOWN: member.replicating}[seen.replicating]
     lag = member.lag if seen.lag is None else seen.lag
     in_recovery = member.in_recovery if seen.facts is None else (YES if seen.facts.in_recovery else NO)
     return dataclasses.replace(
-        member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery, last_well=_last_well(member, seen, status)
+        member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery, last_well=_last_well(member, seen, status, row)
     )  # fmt: skip
 
 
-def _last_well(member: Member, seen: Seen, status: Status) -> Health | None:
+def _last_well(member: Member, seen: Seen, status: Status, row: str) -> Health | None:
     if seen.replicating is NO or (seen.facts is not None and not seen.facts.in_recovery):
         return None
-    verified = seen.replicating is YES and status.health in _VERIFIED_WELL
-    return status.health if verified else member.last_well
+    return status.health if row in _SEEN_WELL else member.last_well

@@ -26,7 +26,7 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     standing: frozenset[str] | None = None,
     estimated: Lsn | None = None,
 ) -> Choice:
-    """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none.
+    """Take the first of `ordered` that safety leaves in; with `wanted`, that one or none, whether or not it is among them.
 
     `last_lsn`: the old master's end of WAL as read on its disk, None when it was not. Without a proof that nothing is
     lost, a candidate is taken only when the loss is known to be at most policy.max_lost_wal_bytes; none where the master was synchronous.
@@ -38,14 +38,12 @@ def choose(  # noqa: PLR0913 - the facts that the choice rests on
     still: Collection[str] = _all_replicas(cluster) if standing is None else standing
     facts = {name: picture.of(name).facts for name in _all_replicas(cluster) if name in still}
     best = _most_advanced(facts.values(), cluster)
+    considered = [wanted] if wanted else list(ordered)
     reasons = {
         name: _unfit(name, cluster, facts.get(name), best, slack_bytes) if name in still or not _is_replica(name, cluster)
         else "it is being worked on, or it could not be made sure that it receives nothing more: its position may still move"
-        for name in ordered
+        for name in considered
     }  # fmt: skip
-    if wanted and wanted not in reasons:
-        return Choice(None, (Excluded(wanted, "the selection plugin does not name it: it is not healthy or lagged"),))
-    considered = [wanted] if wanted else list(ordered)
     excluded = tuple(Excluded(name, reasons[name]) for name in considered if reasons[name])
     fit = [name for name in considered if not reasons[name]]
     if not fit:
