@@ -61,7 +61,7 @@ def test_why_the_selection_named_nobody_is_how_the_replicas_were_seen_last() -> 
     seen = situation(cluster=make_cluster(make_member(make_server("m1", "master")), *away, out_of_use))
     assert words(seen)["excluded"] == (
         "the selection plugin named none (r1 is warning, r2 is warning); "
-        "to name one that may all the same: handyrep manual-failover --newmaster NAME"
+        "to name one that may all the same: handyrep manual-failover NAME"
     )
 
 

@@ -1,6 +1,7 @@
 """HandyRep as a library, from plain code and from asyncio, and through a daemon's socket."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from handyrep import AsyncHandyRep, HandyRep
 from handyrep.app import running
 from handyrep.errors import BusyError, ConfigurationError
 from handyrep.surfaces.control import SOCKET_NAME, listening
+from handyrep.surfaces.progress import Audience
 from tests.surfaces.test_cli import GOOD
 
 
@@ -45,13 +47,32 @@ def test_a_wrong_configuration_is_one_error_with_everything(tmp_path: Path) -> N
 
 
 async def test_a_daemon_does_the_work_when_one_runs(conf: Path, tmp_path: Path) -> None:
-    async with running(conf) as on, listening(on, tmp_path / "state") as socket:
+    async with running(conf) as on, listening(on, tmp_path / "state", Audience()) as socket:
         assert oct(socket.stat().st_mode & 0o777) == "0o600"
         assert (await AsyncHandyRep(conf).get_master_name())["master"] == "m1"
         with pytest.raises(BusyError):
             async with running(conf):
                 pass
     assert not (tmp_path / "state" / SOCKET_NAME).exists()
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_who_waits_hears_of_each_step_of_a_change_of_master(conf: Path, tmp_path: Path, daemon: bool) -> None:
+    told: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+        if daemon:
+            audience = Audience()
+            on = await stack.enter_async_context(running(conf, also_tell=audience))
+            await stack.enter_async_context(listening(on, tmp_path / "state", audience))
+        hr = AsyncHandyRep(conf, told.append)
+        answer = await hr.confirmed_failover("handyrep", "it has no replica, so nothing comes of it")
+        assert answer["result"] == "FAIL"
+        count = len(told)
+        await hr.get_master_name()
+    assert told[0].startswith("failover 1 begins")
+    assert any(": fail after" in one or ": success after" in one for one in told[1:])
+    assert len(told) == count
+    assert not any("was given up" in one for one in told), "the answer says that"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +88,7 @@ async def test_a_daemon_does_the_work_when_one_runs(conf: Path, tmp_path: Path) 
     ],
 )
 async def test_rubbish_on_the_socket_gets_an_answer_and_harms_nothing(conf: Path, tmp_path: Path, line: bytes) -> None:
-    async with running(conf) as on, listening(on, tmp_path / "state") as socket:
+    async with running(conf) as on, listening(on, tmp_path / "state", Audience()) as socket:
         reader, writer = await asyncio.open_unix_connection(socket)
         writer.write(line)
         await writer.drain()

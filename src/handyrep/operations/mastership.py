@@ -23,6 +23,7 @@ from handyrep.operations.servers import free_of_runs
 @operation(
     "Actions",
     changes=True,
+    bare="newmaster",
     newmaster="the replica to become master; left out: HandyRep chooses",
     remaster="let the others follow the new master; left out: as configured",
     dry_run="only say what would be done, and all that speaks against it",
@@ -66,6 +67,7 @@ async def _rehearsed(on: Running, run: Run) -> Result:
 @operation(
     "Actions",
     changes=True,
+    bare="newmaster",
     cluster="name of the cluster, as a proof that this is the one you mean",
     reason="why you are sure that the old master is off and cannot come back by itself; it is recorded",
     newmaster="the replica to become master; left out: HandyRep chooses",

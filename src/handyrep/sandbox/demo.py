@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from handyrep.adapters.history import Both
 from handyrep.app import running
 from handyrep.errors import HandyRepError
 from handyrep.model.answer import Outcome
@@ -21,6 +22,7 @@ from handyrep.operations.declare import Running
 from handyrep.sandbox.servers import NAMES, DemoError, Servers, free_ports
 from handyrep.sandbox.writer import Writer
 from handyrep.surfaces.control import listening
+from handyrep.surfaces.progress import Audience
 
 _PATIENCE_S = 60.0
 _CONF = """
@@ -129,9 +131,10 @@ class Story:
         )
         await asyncio.to_thread(servers.create)
         conf = _write_conf(servers)
-        async with running(conf, also_tell=self) as on:
+        audience = Audience()
+        async with running(conf, also_tell=Both(self, audience)) as on:
             with _background(on.monitor.run()), _background((writer := Writer(servers.ports)).run()):
-                async with listening(on, servers.folder / "state"):
+                async with listening(on, servers.folder / "state", audience):
                     report = await self._one_failover(on, servers, writer)
                     self._report(report)
                     if not once:

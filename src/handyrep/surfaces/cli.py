@@ -74,7 +74,8 @@ def status(
 
 
 def _do(name: str, arguments: dict[str, object]) -> None:
-    rd = asyncio.run(AsyncHandyRep(_Chosen.conf).call(name, **arguments))
+    listener = None if _Chosen.as_json else text.progress
+    rd = asyncio.run(AsyncHandyRep(_Chosen.conf, listener).call(name, **arguments))
     if _Chosen.as_json:
         typer.echo(json.dumps(rd, indent=2, default=str))
     else:

@@ -1,5 +1,6 @@
 """The control socket: one JSON line with an operation and its arguments, one JSON line with the answer.
 
+Who asks with "progress": true is sent lines {"progress": sentence} before it, as things happen.
 A Unix socket in the state directory, mode 0600: whoever can open it may do everything.
 """
 
@@ -7,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from handyrep.errors import RefusedError
 from handyrep.model.result import RD, fail
 from handyrep.operations.declare import Running, invoke
+from handyrep.surfaces.progress import Audience, Listener
 
 SOCKET_NAME = "control.sock"
 MAX_REQUEST_BYTES = 1 << 20
@@ -22,13 +24,16 @@ _REQUEST_DEADLINE_S = 10.0
 
 
 @asynccontextmanager
-async def listening(on: Running, folder: Path) -> AsyncIterator[Path]:
-    """Serve operations at folder/control.sock until the block ends. A socket that a dead HandyRep left is replaced."""
+async def listening(on: Running, folder: Path, audience: Audience) -> AsyncIterator[Path]:
+    """Serve operations at folder/control.sock until the block ends. A socket that a dead HandyRep left is replaced.
+
+    `audience` must hear the events of `on`.
+    """
     path = folder / SOCKET_NAME
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(lambda r, w: _serve(on, r, w), path, limit=MAX_REQUEST_BYTES)
+        server = await asyncio.start_unix_server(lambda r, w: _serve(on, audience, r, w), path, limit=MAX_REQUEST_BYTES)
     finally:
         os.umask(before)
     try:
@@ -38,11 +43,11 @@ async def listening(on: Running, folder: Path) -> AsyncIterator[Path]:
         path.unlink(missing_ok=True)
 
 
-async def _serve(on: Running, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(on: Running, audience: Audience, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(_REQUEST_DEADLINE_S):
             line = await reader.readline()
-        writer.write(json.dumps(await _answered(on, line)).encode() + b"\n")
+        _send(writer, await _answered(on, audience, line, lambda told: _send(writer, {"progress": told})))
         await writer.drain()
     except (TimeoutError, ConnectionError, ValueError):
         pass
@@ -52,17 +57,26 @@ async def _serve(on: Running, reader: asyncio.StreamReader, writer: asyncio.Stre
             await writer.wait_closed()
 
 
-async def _answered(on: Running, line: bytes) -> RD:
+def _send(writer: asyncio.StreamWriter, line: Mapping[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+
+
+async def _answered(on: Running, audience: Audience, line: bytes, listener: Listener) -> RD:
     try:
         request: Any = json.loads(line)
         name, arguments = str(request["operation"]), dict(request.get("arguments") or {})
+        progress = request.get("progress") is True
     except (ValueError, KeyError, TypeError, RecursionError):
         return fail('a request is one line: {"operation": "get_status", "arguments": {}}').as_rd()
-    return await invoke(on, name, arguments)
+    with audience.listening(listener) if progress else contextlib.nullcontext():
+        return await invoke(on, name, arguments)
 
 
-async def ask(folder: Path, name: str, arguments: dict[str, object]) -> RD | None:
-    """Let the running HandyRep do an operation; None when none listens. An operation may take as long as it takes."""
+async def ask(folder: Path, name: str, arguments: dict[str, object], listener: Listener | None = None) -> RD | None:
+    """Let the running HandyRep do an operation; None when none listens. An operation may take as long as it takes.
+
+    `listener` hears what happens meanwhile.
+    """
     try:
         reader, writer = await asyncio.open_unix_connection(folder / SOCKET_NAME, limit=64 * MAX_REQUEST_BYTES)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
@@ -73,12 +87,13 @@ async def ask(folder: Path, name: str, arguments: dict[str, object]) -> RD | Non
             remedy="Use the account that runs HandyRep.",
         ) from None
     try:
-        writer.write(json.dumps({"operation": name, "arguments": arguments}).encode() + b"\n")
+        _send(writer, {"operation": name, "arguments": arguments, "progress": listener is not None})
         await writer.drain()
-        line = await reader.readline()
-        if not line:
-            return fail("HandyRep ended before it answered; look at its log, then at 'handyrep status'").as_rd()
-        answer: RD = json.loads(line)
-        return answer
+        while line := await reader.readline():
+            answer: RD = json.loads(line)
+            if listener is None or "progress" not in answer:
+                return answer
+            listener(str(answer["progress"]))
+        return fail("HandyRep ended before it answered; look at its log, then at 'handyrep status'").as_rd()
     finally:
         writer.close()

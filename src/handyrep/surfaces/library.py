@@ -4,6 +4,7 @@ Every operation is a method of the same name. When a daemon runs with the same s
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,31 @@ from handyrep.model.result import RD
 from handyrep.operations import OPERATIONS
 from handyrep.operations.declare import invoke
 from handyrep.surfaces.control import ask
+from handyrep.surfaces.progress import Audience, Listener
 
 
 class AsyncHandyRep:
-    """Operations as coroutine methods. Each returns the RD. Raises ConfigurationError, StateError, BusyError."""
+    """Operations as coroutine methods. Each returns the RD. Raises ConfigurationError, StateError, BusyError.
 
-    def __init__(self, conf: str | Path) -> None:
+    `listener` is called with a sentence for each step of a change of master, as it ends.
+    """
+
+    def __init__(self, conf: str | Path, listener: Listener | None = None) -> None:
         self._conf = Path(conf)
+        self._listener = listener
 
     async def call(self, name: str, /, **arguments: object) -> RD:
         """Do one operation: through the daemon if one runs, else here under its lock."""
         loaded, _ = load_checked(self._conf)
         if loaded.settings is None:
             raise ConfigurationError(loaded.problems, source=str(self._conf))
-        answer = await ask(Path(loaded.settings.handyrep.state_dir), name, arguments)
+        answer = await ask(Path(loaded.settings.handyrep.state_dir), name, arguments, self._listener)
         if answer is not None:
             return answer
-        async with running(self._conf) as on:
-            return await invoke(on, name, arguments)
+        audience = Audience()
+        async with running(self._conf, also_tell=audience) as on:
+            with audience.listening(self._listener) if self._listener else contextlib.nullcontext():
+                return await invoke(on, name, arguments)
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, RD]]:
         if name not in OPERATIONS:
@@ -46,8 +54,8 @@ class AsyncHandyRep:
 class HandyRep:
     """The same for plain synchronous code. Not to be used inside a running event loop: AsyncHandyRep is for that."""
 
-    def __init__(self, conf: str | Path) -> None:
-        self._async = AsyncHandyRep(conf)
+    def __init__(self, conf: str | Path, listener: Listener | None = None) -> None:
+        self._async = AsyncHandyRep(conf, listener)
 
     def __getattr__(self, name: str) -> Callable[..., RD]:
         operation = getattr(self._async, name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from handyrep.app import running
 from handyrep.engine.monitor import Monitor
 from handyrep.surfaces.control import listening
+from handyrep.surfaces.progress import Audience
 
 
 class JsonLines(logging.Formatter):
@@ -43,12 +44,13 @@ def log_to(file: str, *, verbose: bool) -> None:
 
 async def serve(conf: Path) -> None:
     """Run until a signal asks to stop. A step of a failover that is under way is left to its journal."""
-    async with running(conf) as on:
+    audience = Audience()
+    async with running(conf, also_tell=audience) as on:
         settings = on.engine.settings.handyrep
         log_to(settings.log_file, verbose=settings.log_verbose)
         for warning in on.loaded.warnings:
             logging.getLogger("handyrep").warning(warning)
-        async with listening(on, Path(settings.state_dir)) as path:
+        async with listening(on, Path(settings.state_dir), audience) as path:
             on.history.record("start", f"HandyRep watches {settings.cluster_name}; control socket {path}", {})
             await _until_told(on.monitor)
         on.history.record("stop", "HandyRep was told to stop", {})

@@ -35,6 +35,16 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
+def progress(sentence: str) -> None:
+    """One step, on standard error: standard output has the answer alone."""
+    _aside().print(Text(printable(sentence), style="dim"))
+
+
+@functools.cache
+def _aside() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 def show(name: str, rd: RD) -> None:
     """Print the answer of an operation."""
     if name in _OF_ITS_OWN:
