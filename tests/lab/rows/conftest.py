@@ -15,8 +15,10 @@ def standing(ground: Lab) -> list[LabCluster]:
 
 @pytest.fixture
 def cluster(ground: Lab, standing: list[LabCluster]) -> LabCluster:
-    """It, with the master of now as its first host; another one when a test before has left it broken."""
+    """It, with the master of now as its first host and no row; another one when a test before has left it broken."""
     if not falls.stands(standing[0]):
         ground.remove_hosts()
         standing[0] = ground.cluster(15, disk_mb=1000)
+    with standing[0].connect(standing[0].names[0]) as boss:
+        boss.execute("truncate written")
     return standing[0]
