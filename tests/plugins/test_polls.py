@@ -16,6 +16,7 @@ from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.fakes import FakeClock, FakeWorld, example_cluster, hanging, refusing
 from handyrep.plugin_api.registry import Registry
+from handyrep.plugins import poll_isready
 from handyrep.ports import Command, Ran
 from tests.factories import make_settings
 from tests.plugins.pair import Estate, Node, plugins, programs, until
@@ -168,15 +169,39 @@ async def test_no_attempt_lasts_longer_than_call_timeout(name: str) -> None:
 
 
 async def test_blank_isready_path_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program = tmp_path / "pg_isready"
-    program.write_text("#!/bin/sh\nexit 0\n")
-    program.chmod(0o755)
+    program = made(tmp_path / "pg_isready")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("pg_isready") == str(program)
+    assert await taken() == str(program)
+
+
+async def test_debians_wrapper_is_left_for_the_newest_program_that_it_would_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    debian, wrapper = tmp_path / "postgresql", made(tmp_path / "pg_wrapper")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pg_isready").symlink_to(wrapper)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(poll_isready, "_DEBIAN", debian)
+    assert await taken() == str(tmp_path / "bin" / "pg_isready"), "there is nothing else"
+    for version in ("9.6", "15", "16"):
+        (debian / version / "bin").mkdir(parents=True)
+        made(debian / version / "bin" / "pg_isready")
+    assert await taken() == str(debian / "16" / "bin" / "pg_isready")
+
+
+def made(program: Path) -> Path:
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    return program
+
+
+async def taken() -> str:
+    """The program that a poll runs."""
     world = exits(0)
     around = World(make_settings(), world, world, FakeClock())
     await Caller(Registry(), around).call(
         Kind.POLL, "poll_isready", "run", {"servername": "m1"}, cluster=example_cluster(), deadline_s=20
     )
     assert isinstance(world.asked[0][1], Command)
-    assert world.asked[0][1].argv[0] == str(program)
+    return world.asked[0][1].argv[0]

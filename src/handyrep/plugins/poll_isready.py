@@ -1,5 +1,6 @@
 """poll_isready: asks with pg_isready from the HandyRep server."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 ACCEPTING, REJECTING, NO_RESPONSE, NOT_ASKED = 0, 1, 2, 3
 """pg_isready's exit codes; the last and all others mean that it was called wrongly or could not be."""
 
+_DEBIAN = Path("/usr/lib/postgresql")
+_WRAPPER = "pg_wrapper"
+"""What Debian puts on the PATH: a Perl program that starts the real one, and costs ten times as much."""
+
 
 class poll_isready(handyrepplugin):
     """Polls with pg_isready on the HandyRep server.
@@ -22,7 +27,7 @@ class poll_isready(handyrepplugin):
     Needs: pg_isready on the HandyRep server (Debian: package postgresql-client).
     Safe to repeat?: yes.
     When it cannot tell: FAIL. Exit 1 (rejecting: starting up, too many clients) is FAIL with alive = True; exit 3 is our mistake.
-    Options: isready_path. The seed requires it; blank, it is looked for on the PATH and where Debian puts it.
+    Options: isready_path. The seed requires it; blank, it is looked for on the PATH and where Debian puts it: the program itself rather than pg_wrapper.
     """
 
     kinds = (Kind.POLL,)
@@ -69,8 +74,12 @@ class poll_isready(handyrepplugin):
         if self.isready_path:
             return self.isready_path
         found = shutil.which("pg_isready")
-        debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_isready"), reverse=True)
-        return found or (str(debian[0]) if debian else "")
+        if found and Path(found).resolve().name != _WRAPPER:
+            return found
+        versions = sorted(
+            _DEBIAN.glob("*/bin/pg_isready"), key=lambda one: [int(n) for n in re.findall(r"\d+", one.parts[-3])]
+        )
+        return str(versions[-1]) if versions else found or ""
 
     async def test(self) -> Result:
         """FAIL when pg_isready cannot be run here."""
