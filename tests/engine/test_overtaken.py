@@ -49,6 +49,29 @@ async def test_e18_a_verdict_is_dropped_when_somebody_began_a_failover_meanwhile
     assert [call for call in world.plugins.calls if call in ("fence.run m1", "restart.run m1 start")] == []
 
 
+@pytest.mark.parametrize("how", ["", "abandoned"])
+async def test_what_was_seen_since_before_somebody_began_a_failover_does_not_count_even_if_that_is_over(
+    how: str,
+) -> None:
+    world = Imagined()
+    world.boxes["m1"].up = False
+    polled = world.plugins._poll_run
+
+    def begun_meanwhile(given: Mapping[str, Any]) -> Result:
+        if not world.engine.journal.runs():
+            somebody_begins(world)
+            run = world.engine.journal.open_run()
+            if run is not None and how:
+                world.engine.journal.close(run, how, "m1 answers again")
+        return polled(given)
+
+    world.plugins.instead["poll.run"] = begun_meanwhile
+    with pytest.raises(BusyError, match="meanwhile"):
+        await world.look()
+    assert [run.epoch for run, _, _ in world.engine.journal.runs()] == [1]
+    assert (world.plugins.count("fence.run"), world.plugins.count("promotion.run")) == (0, 0)
+
+
 async def test_a_former_master_is_not_fenced_when_somebody_adopted_it_meanwhile() -> None:
     world = Imagined()
     await world.look()

@@ -63,6 +63,7 @@ class Check:
         engine = self._engine
         if engine.copies.behind:
             await engine.may_act()
+        self._epoch = engine.journal.last_epoch()
         resumed = await self._resumed()
         if resumed is not None:
             return resumed
@@ -144,7 +145,6 @@ class Check:
     async def _situation(self) -> Situation:
         """The look from everywhere, and all else that the rules ask for."""
         engine = self._engine
-        self._epoch = engine.journal.last_epoch()
         active = await engine.may_act()
         looking = asyncio.create_task(engine.observer.suspect(self._suspected_for_s))
         possible = await proofs(engine, looking)
@@ -203,9 +203,9 @@ class Check:
         return result
 
     def _not_overtaken(self) -> None:
-        """Raises BusyError when somebody began a failover while this check judged: its verdict is of another day."""
+        """Raises BusyError when somebody began a change of master since this check began: what it saw is of another day."""
         if self._engine.journal.last_epoch() != self._epoch:
-            raise BusyError("a failover was begun meanwhile", remedy="The next check looks anew.")
+            raise BusyError("a change of master was begun meanwhile", remedy="The next check looks anew.")
 
     async def _restart_in_place(self, verdict: Verdict) -> Result:
         engine = self._engine
