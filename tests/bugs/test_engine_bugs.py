@@ -240,7 +240,7 @@ def test_hr_18_a_lagged_replica_is_recorded_as_lagged() -> None:
     seen = Seen(
         up=Answer.YES, host_answers=Answer.YES, running=Answer.YES, facts=facts(), replicating=Answer.YES, lag=11.0
     )
-    row, status = assess_server(member, seen, verified=True)
+    row, status = assess_server(member, seen, verified=True, master_silent=False)
     assert (row, status.health) == ("S44", Health.LAGGED)
     assert "11 behind (limit 10)" in status.reason
 

@@ -69,7 +69,9 @@ def but(seen: Seen, **changed: object) -> Seen:
     ],
 )
 def test_each_row(role: str, was: Health, seen: Seen, verified: bool, row: str, health: Health) -> None:
-    found, status = assess_server(make_member(make_server("s", role), was), seen, verified=verified)
+    found, status = assess_server(
+        make_member(make_server("s", role), was), seen, verified=verified, master_silent=False
+    )
     assert (found, status.health) == (row, health)
     assert status.reason
     assert status.stale is (row == "S42")
@@ -91,6 +93,7 @@ def test_each_row(role: str, was: Health, seen: Seen, verified: bool, row: str, 
         ("replica", Health.UNKNOWN, Seen(up=YES), False, "S11"),
         ("replica", Health.LAGGED, Seen(up=YES, replicating=NO), False, "S12"),
         ("master", Health.HEALTHY, Seen(up=YES, writable=NO), True, "S13"),
+        ("master", Health.HEALTHY, Seen(up=YES, writable=NO, stalled=YES), True, "S13"),
         ("replica", Health.HEALTHY, Seen(up=YES, replicating=NO), True, "S13"),
         ("master", Health.HEALTHY, but(WELL, writable=NO, host_answers=NO), True, "S31"),
         ("replica", Health.HEALTHY, but(FOLLOWS, replicating=NO, host_answers=NO), True, "S41"),
@@ -112,7 +115,9 @@ def test_each_row(role: str, was: Health, seen: Seen, verified: bool, row: str, 
 def test_of_several_rows_that_fit_the_first_counts(
     role: str, was: Health, seen: Seen, verified: bool, row: str
 ) -> None:
-    assert assess_server(make_member(make_server("s", role), was), seen, verified=verified)[0] == row
+    assert (
+        assess_server(make_member(make_server("s", role), was), seen, verified=verified, master_silent=False)[0] == row
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def test_of_several_rows_that_fit_the_first_counts(
     ],
 )  # fmt: skip
 def test_what_is_told_of_a_replica(seen: Seen, reason: str) -> None:
-    _, status = assess_server(make_member(make_server("s", lag_limit=10.0)), seen, verified=True)
+    _, status = assess_server(make_member(make_server("s", lag_limit=10.0)), seen, verified=True, master_silent=False)
     assert (status.reason, status.since) == (reason, None)
 
 
@@ -136,22 +141,28 @@ RECEIVES = but(FOLLOWS, replicating=UNKNOWN, facts=dataclasses.replace(facts(in_
 
 
 @pytest.mark.parametrize(
-    ("was", "seen", "master_up", "row"),
+    ("was", "seen", "master_silent", "row"),
     [
-        (Health.WARNING, RECEIVES, NO, "S45"),
-        (Health.HEALTHY, RECEIVES, NO, "S42"),
-        (Health.WARNING, but(RECEIVES, replicating=NO), NO, "S41"),
-        (Health.WARNING, RECEIVES, YES, "S43"),
-        (Health.WARNING, RECEIVES, UNKNOWN, "S43"),
-        (Health.WARNING, but(FOLLOWS, replicating=UNKNOWN), NO, "S43"),
-        (Health.WARNING, but(RECEIVES, host_answers=NO), NO, "S45"),
+        (Health.WARNING, RECEIVES, True, "S45"),
+        (Health.HEALTHY, RECEIVES, True, "S42"),
+        (Health.WARNING, but(RECEIVES, replicating=NO), True, "S41"),
+        (Health.WARNING, but(RECEIVES, replicating=YES), True, "S49"),
+        (Health.WARNING, RECEIVES, False, "S43"),
+        (Health.WARNING, but(FOLLOWS, replicating=UNKNOWN), True, "S43"),
+        (Health.WARNING, but(RECEIVES, host_answers=NO), True, "S45"),
     ],
 )
 def test_while_the_master_does_not_answer_a_receivers_own_word_counts(
-    was: Health, seen: Seen, master_up: Answer, row: str
+    was: Health, seen: Seen, master_silent: bool, row: str
 ) -> None:
     member = make_member(make_server("s"), was)
-    assert assess_server(member, seen, verified=True, master_up=master_up)[0] == row
+    assert assess_server(member, seen, verified=True, master_silent=master_silent)[0] == row
+
+
+def test_without_one_recorded_master_a_receiver_proves_nothing() -> None:
+    two = make_cluster(make_server("m1", "master"), make_server("m2", "master"), make_server("r1"))
+    two = two.with_member(make_member(make_server("r1"), Health.WARNING))
+    assert assess(two, look(RECEIVES)).members["r1"].status.health is Health.WARNING
 
 
 def look(seen: Seen, *, verified: bool = True) -> Picture:
@@ -200,7 +211,7 @@ def test_a_poll_alone_never_makes_anything_healthy(
     was: Health, up: Answer, alive: Answer, host: Answer, running: Answer, role: str
 ) -> None:
     seen = Seen(up=up, alive=alive, host_answers=host, running=running)
-    _, status = assess_server(make_member(make_server("s", role), was), seen, verified=False)
+    _, status = assess_server(make_member(make_server("s", role), was), seen, verified=False, master_silent=False)
     assert status.health is not Health.HEALTHY or was is Health.HEALTHY
     assert status.health is not Health.DOWN or running is NO or was is Health.DOWN
 
@@ -300,10 +311,10 @@ def test_only_a_replica_that_was_seen_to_replicate_well_was_well(
 def test_a_poll_that_tells_nothing_new_changes_nothing_though_it_was_well_once(was: Health) -> None:
     member = make_member(make_server("r1"), was, last_well=Health.HEALTHY)
     seen = Seen(up=NO if was is Health.DOWN else YES)
-    assert assess_server(member, seen, verified=False)[1] == member.status
+    assert assess_server(member, seen, verified=False, master_silent=False)[1] == member.status
 
 
 def test_one_that_is_as_it_was_when_it_was_well_keeps_its_words() -> None:
     member = make_member(make_server("r1"), Health.LAGGED, last_well=Health.LAGGED)
-    _, status = assess_server(member, but(FOLLOWS, replicating=UNKNOWN), verified=True)
+    _, status = assess_server(member, but(FOLLOWS, replicating=UNKNOWN), verified=True, master_silent=False)
     assert status == dataclasses.replace(member.status, stale=True)

@@ -216,3 +216,9 @@ def test_of_all_rules_that_hold_the_one_that_stands_first_counts(
     everything = Situation(**{"cluster": cluster, "picture": picture, "policy": Policy(), **known})
     assert [one.rule for one in verdicts(everything)] == rules.split()
     assert judge(everything).rule == rules.split(maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("up", [Answer.NO, Answer.UNKNOWN])
+def test_only_a_master_that_lets_clients_in_is_stalled(up: Answer) -> None:
+    seen = Picture(seen={"m1": Seen(up=up, stalled=Answer.YES)})
+    assert not Situation(cluster=make_cluster(), picture=seen, policy=Policy()).master_is_stalled

@@ -15,6 +15,7 @@ from handyrep.decide.promise import (
     now_in_force,
     promises,
     remembered,
+    with_lists_of,
 )
 from handyrep.decide.quorum import parse_sync_list
 from handyrep.model.answer import Answer
@@ -174,3 +175,27 @@ def test_a_second_failover_right_after_the_first_does_not_take_the_new_list_for_
     refused = choose(["r1", "r2"], cluster, picture, Policy(), last_lsn=None)
     assert refused.candidate is None
     assert "the old master's disk was not read" in refused.excluded[-1].reason
+
+
+A, B, C, D = (f"ANY 1 ({name})" for name in "abcd")
+
+
+def test_what_another_handyrep_ordered_since_may_be_in_force_and_what_it_knew_counts_as_well() -> None:
+    ours = make_cluster(
+        synchronous_standby_names=A, older_lists=(B, C), list_since="0/1", ordered_lists=(C,), list_orders=2
+    )
+    theirs = make_cluster(
+        synchronous_standby_names=D, older_lists=(A, B, "ANY 1 (e)"), ordered_lists=(C, B), list_orders=3
+    )
+    both = with_lists_of(ours, theirs)
+    assert (both.synchronous_standby_names, both.list_since, both.list_orders) == (A, "", 3)
+    assert both.older_lists == (B, C, "ANY 1 (e)", D)
+    assert both.ordered_lists == (C, B)
+
+
+@pytest.mark.parametrize("orders", [2, 1, 0])
+def test_one_that_ordered_no_more_lists_has_nothing_to_add(orders: int) -> None:
+    ours = make_cluster(synchronous_standby_names=A, list_orders=2)
+    assert (
+        with_lists_of(ours, make_cluster(synchronous_standby_names=B, ordered_lists=(C,), list_orders=orders)) == ours
+    )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handyrep.decide.failover import Proof
-from handyrep.decide.protection import MEANINGS, Level, protection
+from handyrep.decide.protection import MEANINGS, Level, Protection, protection
 from handyrep.model.answer import Answer
 from handyrep.model.lsn import Lsn
 from handyrep.model.observation import Picture, PostgresFacts, Seen
@@ -18,6 +18,16 @@ FACTS = PostgresFacts(in_recovery=True, system_identifier="1", timeline=1, versi
 CAN, CANNOT = Proof("fence_stop", Answer.YES, ""), Proof("fence_command", Answer.NO, "it says nothing")
 
 ROUTES = Proof("fence_proxy", Answer.YES, "the routes alone", routes_only=True)
+
+
+def test_a_proof_claims_nothing_that_was_not_said_of_it() -> None:
+    assert not any((CAN.routes_only, CAN.needs_silence, CAN.final, CAN.needs_host))
+    assert Protection(Level.P0, ()).uncovered == ""
+
+
+def test_every_fence_that_needs_the_masters_host_is_named() -> None:
+    bound = [Proof(name, Answer.YES, "", needs_host=True) for name in ("fence_stop", "fence_own")]
+    assert "then fence_stop, fence_own can prove nothing" in protection(make_cluster(), seen(), bound).uncovered
 
 
 def seen(*names: str) -> Picture:

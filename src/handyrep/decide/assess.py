@@ -15,12 +15,12 @@ _VERIFIED_WELL = (Health.HEALTHY, Health.LAGGED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One server: what was known and what was just seen, and whether the master answered in the same look."""
+    """One server: what was known and what was just seen. `master_silent`: the master did not answer in the same look."""
 
     member: Member
     seen: Seen
     verified: bool
-    master_up: Answer
+    master_silent: bool
 
     @property
     def lag(self) -> str:
@@ -154,7 +154,7 @@ REPLICA_ROWS = (
     # Its connection was seen broken last, and is back: while the master cannot say so, the receiver's own word counts.
     Row(
         "S45",
-        lambda c: c.seen.replicating is UNKNOWN and c.master_up is NO and _receives(c),
+        lambda c: c.seen.replicating is UNKNOWN and c.master_silent and _receives(c),
         Health.LAGGED,
         "receives from its master, which does not answer: how far behind it is cannot be told",
     ),
@@ -194,9 +194,9 @@ _TABLES = {
 }
 
 
-def assess_server(member: Member, seen: Seen, *, verified: bool, master_up: Answer = UNKNOWN) -> tuple[str, Status]:
+def assess_server(member: Member, seen: Seen, *, verified: bool, master_silent: bool) -> tuple[str, Status]:
     """(id of the row, status) for one server. The status carries no time: the engine adds it when something changed."""
-    case = Case(member, seen, verified, master_up)
+    case = Case(member, seen, verified, master_silent)
     rows = next((table for role, table in _TABLES.items() if role == member.server.role), OTHER_ROWS)
     row = next(row for row in rows if row.when(case))
     if row.health is None:
@@ -246,11 +246,11 @@ def _issues(cluster: Cluster, master: Member) -> Status:
 
 def assess(cluster: Cluster, picture: Picture) -> Cluster:
     """The cluster with new statuses for every server that was looked at, and the roll-up. Times are the engine's to add."""
-    master_up = picture.of(cluster.master.name).up if cluster.master else UNKNOWN
+    master_silent = cluster.master is not None and picture.of(cluster.master.name).up is NO
     for name, seen in picture.seen.items():
         member = cluster.members.get(name)
         if member is not None:
-            row, status = assess_server(member, seen, verified=picture.verified, master_up=master_up)
+            row, status = assess_server(member, seen, verified=picture.verified, master_silent=master_silent)
             cluster = cluster.with_member(_noted(member, seen, status, row))
     return dataclasses.replace(cluster, status=assess_cluster(cluster))
 

@@ -184,7 +184,7 @@ def verdicts(situation: Situation) -> Iterator[Verdict]:
 
 def _nobody_named(s: Situation) -> str:
     """It goes by how the replicas were seen last, so that is the reason; `handyrep status` tells more of each."""
-    seen = ", ".join(f"{one.name} is {one.status.health.word}" for one in s.cluster.replicas if one.server.enabled)
+    seen = ", ".join(f"{one.name} is {one.status.health.word}" for one in s.cluster.replicas)
     return f"the selection plugin named none{f' ({seen}); to name one that may all the same: handyrep manual-failover NAME' if seen else ''}"
 
 

@@ -66,5 +66,5 @@ def next_in_line(situation: Situation) -> Verdict | None:
     """The verdict there would be if the row that holds did not; None where that is the last one, or where the master is well:
     then nothing else was looked up.
     """
-    first, *following = itertools.islice(verdicts(situation), 2)
-    return None if first.rule == WELL or not following else following[0]
+    holding = verdicts(situation)
+    return None if next(holding).rule == WELL else next(holding, None)
