@@ -22,7 +22,7 @@ from bench.ground import Layout, client, ready
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "ready.md"
-PATIENCE_S = 50.0
+PATIENCE_S = 90.0
 FAULTS: dict[str, Callable[[LabCluster, str], None]] = {
     "PostgreSQL crashes (kill -9)": faults.crash,
     "PostgreSQL hangs": faults.hang,

@@ -150,7 +150,7 @@ RULES: tuple[Rule, ...] = (
     Rule("F08", lambda s: s.master.alive is YES and not s.master_is_stalled, Move.WATCH,
          "A PostgreSQL answered at {master}, though it let nobody in: it is alive, so there is no failover."),
     Rule("F09", lambda s: bool(s.witnesses) and not s.master_is_dead_on_its_own_host and not s.master_is_stalled, Move.WATCH,
-         "HandyRep does not reach {master}, but {witnesses} still does: the master is alive, so there is no failover."),
+         "HandyRep does not reach {master}, but {witnesses} still can: the master is alive, so there is no failover."),
     Rule("F10", lambda s: s.has_replicas and not s.reachable_others, Move.WATCH,
          "HandyRep reaches neither {master} nor any other server: HandyRep itself seems to be cut off, so it does nothing."),
     Rule("F11", lambda s: s.policy.restart_master and s.master.running is NO and s.restarts_tried < 1, Move.RESTART,
