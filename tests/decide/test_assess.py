@@ -159,6 +159,13 @@ def test_while_the_master_does_not_answer_a_receivers_own_word_counts(
     assert assess_server(member, seen, verified=True, master_silent=master_silent)[0] == row
 
 
+@pytest.mark.parametrize("master", [Seen(up=YES), Seen(up=UNKNOWN)])
+def test_only_a_master_that_was_asked_and_did_not_answer_is_silent(master: Seen) -> None:
+    known = make_cluster().with_member(make_member(make_server("r1"), Health.WARNING))
+    picture = Picture(seen=MappingProxyType({"m1": master, "r1": RECEIVES}), verified=True)
+    assert assess(known, picture).members["r1"].status.health is Health.WARNING
+
+
 def test_without_one_recorded_master_a_receiver_proves_nothing() -> None:
     two = make_cluster(make_server("m1", "master"), make_server("m2", "master"), make_server("r1"))
     two = two.with_member(make_member(make_server("r1"), Health.WARNING))

@@ -222,3 +222,8 @@ def test_of_all_rules_that_hold_the_one_that_stands_first_counts(
 def test_only_a_master_that_lets_clients_in_is_stalled(up: Answer) -> None:
     seen = Picture(seen={"m1": Seen(up=up, stalled=Answer.YES)})
     assert not Situation(cluster=make_cluster(), picture=seen, policy=Policy()).master_is_stalled
+
+
+def test_a_proof_claims_nothing_that_was_not_said_of_it() -> None:
+    proof = Proof("fence_stop", Answer.YES, "")
+    assert not any((proof.routes_only, proof.needs_silence, proof.final, proof.needs_host))
