@@ -182,7 +182,7 @@ A, B, C, D = (f"ANY 1 ({name})" for name in "abcd")
 
 def test_what_another_handyrep_ordered_since_may_be_in_force_and_what_it_knew_counts_as_well() -> None:
     ours = make_cluster(
-        synchronous_standby_names=A, older_lists=(B, C), list_since="0/1", ordered_lists=(C,), list_orders=2
+        synchronous_standby_names=A, older_lists=(B, C), list_since="0/1", ordered_lists=(D, C), list_orders=2
     )
     theirs = make_cluster(
         synchronous_standby_names=D, older_lists=(A, B, "ANY 1 (e)"), ordered_lists=(C, B), list_orders=3
@@ -190,7 +190,7 @@ def test_what_another_handyrep_ordered_since_may_be_in_force_and_what_it_knew_co
     both = with_lists_of(ours, theirs)
     assert (both.synchronous_standby_names, both.list_since, both.list_orders) == (A, "", 3)
     assert both.older_lists == (B, C, "ANY 1 (e)", D)
-    assert both.ordered_lists == (C, B)
+    assert both.ordered_lists == (D, C, B)
 
 
 @pytest.mark.parametrize("orders", [2, 1, 0])
