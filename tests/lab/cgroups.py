@@ -41,9 +41,9 @@ def processes(group: str) -> set[int]:
     """All processes in the group and below, as this machine numbers them; zombies have left it already."""
     found: set[int] = set()
     for top in _hierarchies():
-        for listing in (top / group).rglob("cgroup.procs"):
+        for folder in _folders(top / group):
             with suppress(OSError):
-                found.update(int(word) for word in listing.read_text().split() if word != "0")
+                found.update(int(word) for word in (folder / "cgroup.procs").read_text().split() if word != "0")
     return found
 
 
@@ -62,14 +62,17 @@ def kill(group: str) -> None:
 def remove(group: str) -> None:
     """Remove the empty group and all below."""
     for top in _hierarchies():
-        folders = [folder for folder in (top / group).rglob("*") if folder.is_dir()]
-        for folder in (*sorted(folders, reverse=True), top / group):
+        for folder in sorted(_folders(top / group), reverse=True):
             with suppress(FileNotFoundError):
                 folder.rmdir()
 
 
 def below(group: str) -> list[str]:
     """The groups directly in this one."""
-    return sorted(
-        {f"{group}/{folder.name}" for top in _hierarchies() for folder in (top / group).glob("*") if folder.is_dir()}
-    )
+    inside = {name for top in _hierarchies() for name in next(os.walk(top / group), ("", [], []))[1]}
+    return sorted(f"{group}/{name}" for name in inside)
+
+
+def _folders(top: Path) -> list[Path]:
+    """The folder and all below. A host that ends takes its groups away while they are read: one that is gone is passed over."""
+    return [Path(folder) for folder, _, _ in os.walk(top)]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -51,8 +51,8 @@ def _running_lab() -> Iterator[tuple[subprocess.Popen[str], int]]:
     child = subprocess.Popen([sys.executable, "-c", _CHILD], cwd=top, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield child, int(child.stdout.readline())
-        child.stdout.close()
+        with child.stdout:
+            yield child, int(child.stdout.readline())
     finally:
         child.kill()
         child.wait()
@@ -114,3 +114,23 @@ def test_a_folder_of_records_that_another_lab_removes_meanwhile_is_no_error(
     monkeypatch.setattr(estate, "_RECORDS", tmp_path / "removed")
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
     assert estate._try_lock(1) is None
+
+
+def test_a_group_that_is_taken_away_while_it_is_read_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    group, walk = f"hrlab-test-{os.getpid()}", os.walk
+
+    def taken_away(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, names, files in walk(top):
+            yield folder, names, files
+            for name in ("going/below", "going"):
+                with suppress(FileNotFoundError):
+                    (Path(top) / name).rmdir()
+
+    try:
+        cgroups.make(f"{group}/going/below")
+        monkeypatch.setattr(os, "walk", taken_away)
+        assert cgroups.processes(group) == set()
+    finally:
+        monkeypatch.undo()
+        cgroups.remove(group)
+    assert cgroups.below(group) == []
