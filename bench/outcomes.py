@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.lab import faults
 from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched, watching
+from tests.lab.databases import PASSWORDS
 from tests.lab.lab import Lab
 from tests.lab.writer import Writer
 
@@ -83,6 +84,8 @@ async def _row(lab: Lab, layout: Layout, fault: str) -> str:
                     await asyncio.to_thread(writer.wait_for, 50)
                     lost = writer.lost(handyrep.master) if outcome == "failed over" else ()
                     told = f"{writer.longest_gap_s():.1f} | {len(lost)}"
+                elif await asyncio.to_thread(_writes_from_elsewhere, cluster, old):
+                    told = "none, but for clients on HandyRep's own host | 0"
     lab.remove_hosts()
     return f"| {fault} | {outcome} | {told} |"
 
@@ -92,6 +95,15 @@ async def _goes_on(writer: Writer) -> bool:
     before = len(writer.acknowledged)
     await asyncio.sleep(2)
     return len(writer.acknowledged) > before
+
+
+def _writes_from_elsewhere(cluster: LabCluster, master: str) -> bool:
+    """A direct client of these tables has the address of HandyRep, and is cut off with it. One on a replica's host is not."""
+    where = f"host={cluster.host(master).address} user=handyrep dbname=postgres connect_timeout=5"
+    insert = "insert into written (n) values (-1) returning 'written'"
+    psql = (f"{cluster.layout.bin_dir}/psql", "-X", "-q", "-A", "-t", "-c", insert, where)
+    argv = ("env", f"PGPASSWORD={PASSWORDS['handyrep']}", "timeout", "10", *psql)
+    return cluster.host(cluster.names[1]).inside(*argv, check=False).strip() == "written"
 
 
 async def _outcome(handyrep: Watched, old: str) -> str:
