@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,18 +118,17 @@ def test_a_folder_of_records_that_another_lab_removes_meanwhile_is_no_error(
 
 
 def test_a_group_that_is_taken_away_while_it_is_read_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    group, walk = f"hrlab-test-{os.getpid()}", os.walk
+    group, scan = f"hrlab-test-{os.getpid()}", os.scandir
 
-    def taken_away(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-        for folder, names, files in walk(top):
-            yield folder, names, files
-            for name in ("going/below", "going"):
-                with suppress(FileNotFoundError):
-                    (Path(top) / name).rmdir()
+    def taken_away(folder: Path | str) -> Any:
+        if Path(folder).name == "going":
+            (Path(folder) / "below").rmdir()
+            Path(folder).rmdir()
+        return scan(folder)
 
     try:
         cgroups.make(f"{group}/going/below")
-        monkeypatch.setattr(os, "walk", taken_away)
+        monkeypatch.setattr(os, "scandir", taken_away)
         assert cgroups.processes(group) == set()
     finally:
         monkeypatch.undo()

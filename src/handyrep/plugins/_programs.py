@@ -26,7 +26,7 @@ program_path() {
 """
 """A shell function: the full path of the program $1, in the folder $2 if that is given, else of the version that PGDATA $3 belongs to.
 
-Never Debian's pg_wrapper: a Perl program that starts the real one, and takes ten times as long.
+Never Debian's pg_wrapper: a Perl program that starts the real one, and takes far longer.
 """
 _FIND = FINDING + 'program_path "$1" "$2" "$3"'
 

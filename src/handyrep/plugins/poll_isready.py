@@ -16,7 +16,7 @@ ACCEPTING, REJECTING, NO_RESPONSE, NOT_ASKED = 0, 1, 2, 3
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _WRAPPER = "pg_wrapper"
-"""What Debian puts on the PATH: a Perl program that starts the real one, and costs ten times as much."""
+"""What Debian puts on the PATH: a Perl program that starts the real one, and costs far more."""
 
 
 class poll_isready(handyrepplugin):

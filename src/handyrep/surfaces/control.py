@@ -91,7 +91,7 @@ async def ask(folder: Path, name: str, arguments: dict[str, object], listener: L
         await writer.drain()
         while line := await reader.readline():
             answer: RD = json.loads(line)
-            if listener is None or "progress" not in answer:
+            if listener is None or "result" in answer:
                 return answer
             listener(str(answer["progress"]))
         return fail("HandyRep ended before it answered; look at its log, then at 'handyrep status'").as_rd()
