@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handyrep.decide.agreement import Agreement, able_to_agree, agreement, list_of_next_master
+from handyrep.decide.agreement import Agreement, able_to_agree, agreement, list_of_next_master, lists_of_heirs
 from handyrep.decide.policy import Policy
 from handyrep.decide.promise import (
     about_to_order,
@@ -268,3 +268,44 @@ def test_the_lists_of_another_handyrep_count_beside_ones_own_until_the_master_wa
     known = with_lists_of(dataclasses.replace(mine, list_since="0/1"), in_force)
     assert (known.older_lists, known.list_since, known.list_orders) == (("ANY 1 (r3)",), "", 1)
     assert not are_readable_from(known, frozenset({"r1", "r2"}))
+
+
+def heirs(seen: dict[str, Seen], listed: str = ANY_1, k: int = 1) -> dict[str, str]:
+    return dict(
+        lists_of_heirs(
+            cluster(listed, "r1", "r2"),
+            Picture(seen=MappingProxyType(seen), verified=True),
+            Policy(synchronous_required=k),
+        )
+    )
+
+
+FOR_R1, FOR_R2 = 'ANY 1 ("r2")', 'ANY 1 ("r1")'
+FOLLOWS = Seen(replicating=Answer.YES, facts=facts("r1"))
+
+
+def test_each_replica_that_has_not_its_list_as_a_master_is_to_be_given_it() -> None:
+    has = dataclasses.replace(FOLLOWS, facts=facts("r2", listed=FOR_R2))
+    assert heirs({"r1": FOLLOWS, "r2": FOLLOWS}) == {"r1": FOR_R1, "r2": FOR_R2}
+    assert heirs({"r1": FOLLOWS, "r2": has}) == {"r1": FOR_R1}
+    assert heirs({"r1": has, "r2": has}) == {"r1": FOR_R1}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Seen(),
+        dataclasses.replace(FOLLOWS, facts=None),
+        dataclasses.replace(FOLLOWS, replicating=Answer.NO),
+        dataclasses.replace(FOLLOWS, replicating=Answer.UNKNOWN),
+        dataclasses.replace(FOLLOWS, facts=facts("")),
+    ],
+)
+def test_only_a_replica_that_was_seen_to_follow_is_to_be_given_one(seen: Seen) -> None:
+    assert heirs({"r1": seen}) == {}
+
+
+def test_where_no_list_is_wanted_or_can_be_had_none_is_to_be_given() -> None:
+    assert heirs({"r1": FOLLOWS}, k=0) == {}
+    assert heirs({"r1": FOLLOWS}, k=3) == {}
+    assert heirs({"r1": FOLLOWS}, k=2) == {"r1": 'ANY 2 ("r2", "m1")'}

@@ -189,6 +189,7 @@ async def test_a_new_master_has_its_list_before_it_is_one() -> None:
     await made.look(2)
     for name in ("r1", "r2"):
         made.boxes[name].synchronous = ""
+    made.plugins.calls.clear()
     made.boxes["m1"].up = False
     done = await made.look()
     assert (done.outcome, made.master) == (Outcome.SUCCESS, "r1")
@@ -247,6 +248,7 @@ async def test_without_enough_to_name_nothing_is_stopped_and_the_reason_is_told(
 async def test_in_a_switchover_it_comes_before_the_master_is_stopped() -> None:
     made = world(BOTH)
     await made.look(2)
+    made.plugins.calls.clear()
     done = await manual_failover(desk(made), "r2")
     assert done.outcome is Outcome.SUCCESS, done.details
     acting = [call for call in made.plugins.calls if call.startswith(("sync.run", "fence.run"))]

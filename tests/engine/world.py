@@ -166,7 +166,7 @@ class FakePlugins:
         lsn = f"0/{box.position:X}"
         return success(
             in_recovery=not box.master, system_identifier=box.system_identifier, timeline=box.timeline, version_num=150000, received_lsn=lsn, receiving=box.receiving,
-            synchronous_standby_names=box.synchronous if box.master else "",
+            synchronous_standby_names=box.synchronous,
             calls_itself="" if box.master else next(iter(given.values())),
         )  # fmt: skip
 

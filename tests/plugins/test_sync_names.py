@@ -204,6 +204,30 @@ async def test_an_order_that_was_sent_before_cannot_come_later(m1: Node) -> None
     assert on_disk(m1) == [f"'{R1}'"]
 
 
+async def test_one_that_has_long_been_in_force_is_only_looked_at(m1: Node) -> None:
+    assert (await call(m1)).outcome is SUCCESS
+    assert (await reloaded_by_call(m1), in_force(m1)) == (True, R1), "the reload before was a moment ago"
+    until(lambda: m1.value("clock_timestamp() > pg_conf_load_time() + interval '1 second'"), m1)
+    assert (await reloaded_by_call(m1), in_force(m1)) == (False, R1)
+    assert (await reloaded_by_call(m1, NOBODY), in_force(m1)) == (True, NOBODY)
+
+
+async def test_one_that_has_long_been_in_force_is_not_enough_while_an_older_order_may_come(m1: Node) -> None:
+    assert (await call(m1)).outcome is SUCCESS
+    until(lambda: m1.value("clock_timestamp() > pg_conf_load_time() + interval '1 second'"), m1)
+    with session(m1, application_name="handyrep") as under_way:
+        assert (await call(m1)).outcome is SUCCESS
+        with pytest.raises(psycopg.OperationalError):
+            under_way.execute(f"alter system set synchronous_standby_names = '{NOBODY}'".encode())
+    assert on_disk(m1) == [f"'{R1}'"]
+
+
+async def reloaded_by_call(node: Node, names: str = R1) -> bool:
+    before = node.value("pg_conf_load_time()")
+    assert (await call(node, names)).outcome is SUCCESS
+    return bool(node.value("pg_conf_load_time()") != before)
+
+
 async def test_nothing_is_sent_while_an_older_order_may_still_come(m1: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     real = RealDatabases.query
 
@@ -222,7 +246,7 @@ async def test_before_the_checkpointer_has_heard_of_it_it_is_no_success(
     real = RealDatabases.query
 
     async def query(self: RealDatabases, to: Any, statement: str, *values: Any, **how: Any) -> Any:
-        busy = {"checkpointer_hears": False} if "checkpointer_hears" in statement else {}
+        busy = {"checkpointer_hears": False} if "as checkpointer_hears" in statement else {}
         return tuple({**row, **busy} for row in await real(self, to, statement, *values, **how))
 
     monkeypatch.setattr(RealDatabases, "query", query)

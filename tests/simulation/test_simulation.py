@@ -9,7 +9,7 @@ import pytest
 
 from handyrep.decide import candidates, failover, promise, stages
 from handyrep.decide.policy import Policy
-from handyrep.engine import agreeing, engine, execute
+from handyrep.engine import agreeing, engine, execute, heirs
 from handyrep.engine.check import Check
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.journal import Journal
@@ -146,6 +146,7 @@ def lists_are_not_written_down(patch: Patch) -> None:
 
 
 def a_new_master_has_no_list(patch: Patch) -> None:
+    patch.setattr(heirs, "lists_of_heirs", lambda *_: {})
     patch.setitem(stages.PLANS, RunKind.FAILOVER, plan_without(stages.AGREE))
 
 

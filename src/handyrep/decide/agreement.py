@@ -59,6 +59,24 @@ def list_of_next_master(cluster: Cluster, new: str, policy: Policy) -> tuple[Syn
     return _possible((*names, *more[: max(policy.synchronous_required - len(names), 0)]), policy)
 
 
+def lists_of_heirs(cluster: Cluster, picture: Picture, policy: Policy) -> Mapping[str, str]:
+    """For each replica that follows and was seen without it: the list it would have as the master. Until it is one, it does nothing there."""
+    if not policy.synchronous_required:
+        return {}
+    found: dict[str, str] = {}
+    for member in cluster.replicas:
+        seen, names = picture.of(member.name), list_of_next_master(cluster, member.name, policy)[0]
+        follows = seen.replicating is Answer.YES and seen.facts is not None and seen.facts.in_recovery
+        if (
+            follows
+            and names is not None
+            and seen.facts is not None
+            and seen.facts.synchronous_standby_names != names.text
+        ):
+            found[member.name] = names.text
+    return found
+
+
 def able_to_agree(choice: Choice, cluster: Cluster, policy: Policy) -> Choice:
     """The choice, unless its candidate could be given no list: then it is known before anything is stopped."""
     if choice.candidate is None:

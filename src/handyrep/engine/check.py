@@ -11,6 +11,7 @@ from handyrep.engine.doubt import Doubt
 from handyrep.engine.engine import Engine
 from handyrep.engine.fork import fence_returned, hold_clients
 from handyrep.engine.hands import said
+from handyrep.engine.heirs import Heirs
 from handyrep.engine.kept_up import let_start
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
 from handyrep.engine.proofs import possible_first, proofs
@@ -57,6 +58,7 @@ class Check:
         self._doubt = Doubt(engine.observer, engine.clock, failover)
         self._slots = KeptForNobody(engine.hands, engine.events)
         self.agreeing = Agreeing(engine)
+        self.heirs = Heirs(engine)
 
     async def run(self, *, verify: bool) -> Result:
         """One check. With `verify` the look is a full one in any case."""
@@ -109,11 +111,12 @@ class Check:
         self.proxies.tend(picture)
         for full in (one for one in (picture, *self._late) if one.verified):
             self.returning.tend(full)
+            self.heirs.tend(full)
 
     async def close(self) -> None:
         """End what is done beside the checks."""
         await self.rounds.close()
-        for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside):
+        for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside, self._engine.giving_way):
             await work.close()
 
     async def _look(self, *, verify: bool) -> Picture:

@@ -15,6 +15,7 @@ from handyrep.decide.estimate import estimated_end, seen_again
 from handyrep.decide.policy import Policy
 from handyrep.decide.promise import remembered
 from handyrep.decide.protection import Protection
+from handyrep.engine.beside import Beside
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
@@ -42,7 +43,8 @@ _POLLS_OF_A_YES = 2
 class Engine:
     """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`.
 
-    `protection`: as measured at the last full look at a well master; None before the first one.
+    `protection`: as measured at the last full look at a well master; None before the first one. `giving_way`: work beside the checks that
+    ends, wherever it stands, when an operation begins.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Engine:
         )
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
+        self.giving_way = Beside()
         self._changing = asyncio.Lock()
         self._what = ""
 
@@ -116,7 +119,13 @@ class Engine:
             raise BusyError(f"{self._what} is under way", remedy="Wait for it to end: 'handyrep status' shows it.")
         async with self._changing:
             self._what = what
+            await self.giving_way.close()
             yield
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether an operation changes the cluster now."""
+        return self._changing.locked()
 
     @contextmanager
     def working_on(self, name: str, what: str) -> Iterator[None]:

@@ -17,23 +17,27 @@ from handyrep.plugins.handyrepplugin import handyrepplugin
 from handyrep.ports import Login, Row
 
 # An order goes by a session of its own, so one that was sent and not heard of is carried by a session that has done nothing else.
-_END_FORMER_ORDERS = """
-select pid, pg_terminate_backend(pid) as ended from pg_stat_activity
+_FORMER_ORDERS = """
+from pg_stat_activity
 where application_name = 'handyrep' and usename = current_user and pid <> pg_backend_pid()
   and (query = '' or query ilike 'alter system set synchronous_standby_names%')
 """
+_END_FORMER_ORDERS = f"select pid, pg_terminate_backend(pid) as ended {_FORMER_ORDERS}"
 # A session that begins after the reload takes what the postmaster has by then. That commits must wait at all is told by the checkpointer,
-# which hears of a reload between two checkpoints or while it writes slowly; before that it may be busy for long.
-_LOOK = """
+# which hears of a reload between two checkpoints or while it writes slowly; before that it may be busy for long. The sessions are looked
+# at first: where none is left, nothing changes behind what is read after them.
+_LOOK = f"""
 with told as (select setting, sourcefile, sourceline, sourcefile ~ '/postgresql[.]auto[.]conf$' as by_alter_system
               from pg_file_settings where lower(name) = 'synchronous_standby_names')
-select current_setting('synchronous_standby_names') as applied,
+select (select count(*) {_FORMER_ORDERS}) as former_orders,
+       current_setting('synchronous_standby_names') as applied,
        coalesce((select setting from told where by_alter_system limit 1), '') as told,
        (select string_agg(sourcefile || ' line ' || sourceline, ', ') from told where not by_alter_system) as elsewhere,
        (select source from pg_settings where name = 'synchronous_standby_names') = 'command line' as by_command_line,
        coalesce((select setting from pg_settings where name = 'allow_alter_system'), 'on') = 'on' as can_be_told,
        coalesce((select wait_event in ('CheckpointerMain', 'CheckpointWriteDelay') from pg_stat_activity
                  where backend_type = 'checkpointer'), false) as checkpointer_hears,
+       extract(epoch from clock_timestamp() - pg_conf_load_time())::float8 as since_reload_s,
        (select min(sourcefile || ' line ' || coalesce(sourceline, 0) || ': ' || error) from pg_file_settings
         where error is not null) as mistake
 """
@@ -43,23 +47,35 @@ _SHARE = 0.9
 _LOOK_EVERY_S = 0.05
 _CALM_S = 0.1
 """For so long it must be seen in force: the other processes hear of it a little later than a new session."""
+_LONG_SINCE_S = 1.0
+"""A reload of so long ago was heard by every process that is not busy, whatever the server's clock has done since."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Look:
-    """`applied`: what a new session has; `told`: what postgresql.auto.conf says; `elsewhere`: where else a value stands."""
+    """`applied`: what a new session has; `told`: what postgresql.auto.conf says; `elsewhere`: where else a value stands.
 
+    `former_orders`: the sessions that may carry an older order.
+    """
+
+    former_orders: int
     applied: str
     told: str
     elsewhere: str | None
     by_command_line: bool
     can_be_told: bool
     checkpointer_hears: bool
+    since_reload_s: float
     mistake: str | None
 
     def has(self, names: str) -> bool:
         """Whether it is in force, and stays so after a restart."""
         return (self.applied, self.told) == (names, names)
+
+    def has_long_had(self, names: str) -> bool:
+        """Whether there is nothing left to do or to wait for."""
+        calm = self.checkpointer_hears and self.since_reload_s >= _LONG_SINCE_S and not self.former_orders
+        return self.has(names) and not self.by_command_line and calm
 
     @property
     def hindrance(self) -> str:
@@ -74,7 +90,7 @@ class sync_names(handyrepplugin):
 
     Does: ends sessions of HandyRep that may still carry an older order; ALTER SYSTEM SET synchronous_standby_names, a reload; looks
     through new sessions until it is in force, and until the checkpointer has heard of it, which lets commits wait. A setting in
-    postgresql.conf is left as it is and wins no more: it is told. Only lists of names that can be counted: never *, never none.
+    postgresql.conf is left as it is and wins no more: it is told. A list that has been in force for long is only looked at. Only lists of names that can be counted: never *, never none.
     Touches on the server: synchronous_standby_names in postgresql.auto.conf in pgdata.
     Needs: a login for postgres_superuser, or for a role that may set this (15 and later: GRANT ALTER SYSTEM ON PARAMETER, and pg_monitor,
     EXECUTE on pg_reload_conf() and pg_show_all_file_settings(), SELECT on pg_file_settings); allow_alter_system on.
@@ -91,11 +107,26 @@ class sync_names(handyrepplugin):
         if parse_sync_list(names) is None:
             return self.fail(f"nothing was sent: {names!r} is no list of names that can be counted")
         try:
-            before = await self._before(servername)
+            before = await self._before(servername, names)
         except (DatabaseError, NoAnswerError) as error:
             return self.fail(f"nothing was sent: {error.what}")
         if isinstance(before, str):
             return self.fail(f"nothing was sent: {before}")
+        if before.has_long_had(names):
+            return self.success(_also_set(before))
+        return await self._set(servername, names, before)
+
+    async def _before(self, servername: str, names: str) -> _Look | str:
+        """How it is now, once no older order can follow; or why nothing may be sent."""
+        seen = await self._look(servername)
+        if seen.has_long_had(names):
+            return seen
+        if not await self._until(lambda: self._no_former_order(servername)):
+            return "a session of HandyRep there does not end, and may carry an older order"
+        seen = await self._look(servername)
+        return seen.hindrance or seen
+
+    async def _set(self, servername: str, names: str, before: _Look) -> Result:
         try:
             if not before.has(names):
                 await self._query(servername, _alter(names))
@@ -104,13 +135,6 @@ class sync_names(handyrepplugin):
         except NoAnswerError as error:
             return self.uncertain(f"it may have been set: {error.what}")
         return await self._in_force(servername, names)
-
-    async def _before(self, servername: str) -> _Look | str:
-        """How it is now, once no older order can follow; or why nothing may be sent."""
-        if not await self._until(lambda: self._no_former_order(servername)):
-            return "a session of HandyRep there does not end, and may carry an older order"
-        seen = await self._look(servername)
-        return seen.hindrance or seen
 
     async def _no_former_order(self, servername: str) -> bool:
         return not await self._query(servername, _END_FORMER_ORDERS)

@@ -69,10 +69,16 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
         older_lists=(UNDER_NO_LIST,),
-        ordered_lists=(),
+        ordered_lists=_may_be_ordered(run),
         last_seen=None,
         list_since=str(told.get("lsn", "")),
     )
+
+
+def _may_be_ordered(run: Run) -> tuple[str, ...]:
+    """While it was a replica HandyRep may have ordered a list there that is not in force yet. Only the stage that gives one rules that out."""
+    given = run.last(Step(stages.AGREE.id))
+    return () if given is not None or not run.synchronous else (UNDER_NO_LIST,)
 
 
 async def slots(on: Scene, run: Run, _: str) -> Result:
