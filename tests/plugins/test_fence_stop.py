@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import os
 import pwd
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from handyrep.model.answer import Outcome
+from handyrep.model.cluster import LastSeen
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
@@ -329,6 +331,87 @@ async def test_without_pg_controldata_it_holds_and_claims_no_end_of_wal(m1: Node
     done = await fence(m1, bin_path="/nowhere")
     assert_fenced(m1, done)
     assert not done.extra["last_lsn"]
+
+
+def reading_by(node: Node, waldump: str) -> str:
+    """A folder with the real pg_controldata, and this instead of pg_waldump; the real one is $REAL."""
+    folder = node.folder / "programs"
+    folder.mkdir()
+    (folder / "pg_controldata").symlink_to(programs() / "pg_controldata")
+    (folder / "pg_waldump").write_text(f"#!/bin/sh\nREAL={programs() / 'pg_waldump'}\n{waldump}\n")
+    (folder / "pg_waldump").chmod(0o755)
+    folder.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        '"$REAL" "$@" 2>&1 | head -n 1; kill -KILL $$',
+        '"$REAL" "$@" 2>/dev/null | head -n 1; echo "error: could not read from file 1, offset 0: Input/output error" >&2; exit 1',
+    ],
+    ids=["ended by force", "a broken disk"],
+)
+async def test_wal_that_was_read_in_part_is_no_end_of_it(m1: Node, instead: str) -> None:
+    m1.sql("insert into t select generate_series(1, 1000)")
+    done = await fence(m1, bin_path=reading_by(m1, instead))
+    assert_fenced(m1, done)
+    assert done.extra["last_lsn"] == ""
+
+
+@pytest.mark.parametrize("behind_bytes", [0, -(1 << 30)], ids=["where it stood", "further than it is"])
+async def test_its_wal_is_read_from_where_it_was_last_seen(m1: Node, behind_bytes: int) -> None:
+    m1.sql("select pg_switch_wal()")
+    m1.sql("select pg_logical_emit_message(true, 'x', repeat('x', 3000000))")
+    m1.sql("insert into t select generate_series(1, 1000)")
+    end = Lsn.parse(m1.value("pg_current_wal_flush_lsn()::text"))
+    m1.stop("immediate")
+    asked = m1.folder / "asked"
+    asked.touch()
+    asked.chmod(0o666)
+    folder = reading_by(m1, f'echo "$@" >> {asked}; exec "$REAL" "$@"')
+    last = LastSeen(Lsn(end.position_bytes - behind_bytes), 0.0)
+    async with plugins(
+        m1.server("master", restart_method="restart_pg_ctl"), options={NAME: {"bin_path": folder}}
+    ) as called:
+        known = dataclasses.replace(called.cluster, last_seen=last)
+        done = await called.caller.call(
+            Kind.FENCE, NAME, arguments={"servername": "m1"}, cluster=known, deadline_s=60.0
+        )
+    assert_fenced(m1, done)
+    assert Lsn.parse(str(done.extra["last_lsn"])) == end
+    begun = [line.rpartition(" ")[2] for line in asked.read_text().splitlines()]
+    redo = m1.control("Latest checkpoint's REDO location")
+    assert begun[0] == str(Lsn(last.lsn.position_bytes - (1 << 20)))
+    assert begun[1:] == ([redo] if behind_bytes else [])
+
+
+async def test_a_look_of_a_moment_ago_is_not_repeated_and_the_service_is_asked_meanwhile(m1: Node) -> None:
+    m1.stop("immediate")
+    looks: list[Command] = []
+
+    def counted(command: Command) -> bool:
+        looks.append(command)
+        return False
+
+    async with plugins(
+        m1.server("master", restart_method="restart_pg_ctl"), hosts=Silent(counted, sent=True), options={NAME: {}}
+    ) as called:
+        assert (await called.call(Kind.FENCE, NAME, "test", servername="m1")).outcome is SUCCESS
+        done = await called.call(Kind.FENCE, NAME, servername="m1")
+    assert_fenced(m1, done)
+    assert sum("look" in command.argv for command in looks) == 1
+
+
+async def test_one_that_was_started_since_the_look_is_stopped_all_the_same(m1: Node) -> None:
+    m1.stop("immediate")
+    async with plugins(m1.server("master", restart_method="restart_pg_ctl"), options={NAME: {}}) as called:
+        assert (await called.call(Kind.FENCE, NAME, "test", servername="m1")).outcome is SUCCESS
+        called.caller._memories[NAME]["m1"] = called.caller.world.clock.monotonic() + 60
+        m1.start()
+        done = await called.call(Kind.FENCE, NAME, servername="m1")
+    assert_fenced(m1, done)
+    assert "nothing of it ran any more" not in done.details
 
 
 async def test_done_twice_it_is_done_and_released_once_it_is_released(m1: Node) -> None:

@@ -1,6 +1,6 @@
 """Which processes hold a data directory, told by the kernel, and their end: the shell functions of every fence that stops PostgreSQL.
 
-In each script `data` is the data directory and `place` its device and inode. Only STOP does more than look.
+In each script `data` is the data directory, `place` its device and inode, `owner` whose it is. Only STOP does more than look.
 """
 
 # Every PostgreSQL process works in its data directory, so device and inode of its working directory tell whose it is: no name,
@@ -24,7 +24,6 @@ elsewhere() {
     case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
 }
 hidden() {
-    owner=$(stat -c %u -- "$data")
     open=$(stat -L -c ' %n ' /proc/[0-9]*/cwd 2>/dev/null)
     for process in /proc/[0-9]*; do
         case $open in *" $process/cwd "*) continue;; esac
@@ -39,7 +38,11 @@ hidden() {
     done
 }
 attached() {
-    segment=$(sed -n 7p "$data/postmaster.pid" 2>/dev/null | { read -r key number rest; echo "$number"; })
+    segment= line=0
+    while read -r key number rest || [ -n "$key" ]; do
+        line=$((line + 1))
+        [ "$line" = 7 ] && segment=$number
+    done 2>/dev/null < "$data/postmaster.pid"
     [ -n "$segment" ] || { echo 0; return; }
     while read -r key number mode size creator last attaches rest; do
         [ "$number" = "$segment" ] && { echo "$attaches"; return; }
@@ -51,10 +54,12 @@ attached() {
 DATA = r"""
 data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
 [ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
-place=$(stat -L -c %d:%i -- "$data")
-[ -n "$(stat -L -c %d:%i /proc/self/cwd 2>/dev/null)" ] || { echo "fault=/proc cannot be read"; exit 10; }
+place=$(stat -L -c '%d:%i %u' -- "$data" /proc/self/cwd 2>/dev/null) || { echo "fault=/proc cannot be read"; exit 10; }
+place=${place%%
+*}
+owner=${place#* } place=${place% *}
 """
-"""Makes $data and $place of $1, or ends the script."""
+"""Makes $data, and its $place and $owner, of $1, or ends the script."""
 STUCK = r"""
 asleep() {
     for process in $(holders); do

@@ -1,93 +1,33 @@
 """fence_stop: stops the old master over SSH, and proves that no process holds its data directory any more."""
 
 import asyncio
+import math
 
 from handyrep.directives import path, seconds
 from handyrep.errors import DatabaseError, NoAnswerError
+from handyrep.model.answer import Outcome
+from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _left_in_pgdata
-from handyrep.plugins._holders import DATA, HOLDERS, STOP, STUCK
 from handyrep.plugins._left_in_pgdata import CLONING, FENCED, Left
-from handyrep.plugins._programs import FINDING
+from handyrep.plugins._stopping import FENCE, LOOK, RELEASE
 from handyrep.plugins._wal_end import control_values, wal_end
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Login, Ran
 
-# $3: so many looks must find it calm, and three once anything had to be stopped: what starts it again may be about to.
-_FENCE = (
-    FINDING
-    + DATA
-    + HOLDERS
-    + STOP
-    + r"""
-rounds=0 calm=0 wanted=$3 patience=$4
-while [ "$calm" -lt "$wanted" ]; do
-    rounds=$((rounds + 1))
-    [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
-    if [ -n "$(holders)" ]; then
-        calm=0 wanted=3
-        stop || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
-    fi
-    if [ ! -e "$data/handyrep.fenced" ]; then
-        [ -e "$data/standby.signal" ] && was=there || was=absent
-        echo "standby.signal was $was" > "$data/handyrep.fenced" || { echo "fault=$data cannot be written"; exit 12; }
-        : > "$data/standby.signal"
-        sync "$data/standby.signal" "$data/handyrep.fenced" "$data" 2>/dev/null || sync
-    fi
-    [ "$calm" -gt 0 ] && sleep 0.02
-    calm=$((calm + 1))
-done
-[ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
-for try in 1 2 3 4 5; do left=$(hidden); [ -z "$left" ] && break; sleep 0.1; done
-[ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
-[ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
-echo "data=$data"
-control=$(program_path pg_controldata "$2" "$data") || control=false
-newest=$(ls "$data/pg_wal" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | cut -c1-8 | sort -r | head -n 1)
-echo "newest=$newest"
-said=$("$control" "$data" 2>/dev/null)
-echo "$said" | sed 's/^/control=/'
-redo=$(echo "$said" | sed -n "s/^Latest checkpoint's REDO location: *//p")
-echo "record=$(timeout 30 "${control%/*}/pg_waldump" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "${redo:-0/0}" 2>/dev/null | tail -n 1)"
-"""
-)
-_RELEASE = (
-    DATA
-    + HOLDERS
-    + r"""
-[ -e "$data/handyrep.fenced" ] || exit 0
-read -r mark < "$data/handyrep.fenced"
-[ "$mark" = "standby.signal was absent" ] && rm -f "$data/standby.signal"
-rm -f "$data/handyrep.fenced" && sync "$data" 2>/dev/null
-exit 0
-"""
-)
-_LOOK = (
-    DATA
-    + HOLDERS
-    + STUCK
-    + r"""
-waiting=$(stuck)
-[ -z "$waiting" ] || { echo "fault=processes $(echo $waiting) wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
-[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
-for try in 1 2 3 4 5; do
-    left=$(hidden)
-    [ -z "$left" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
-    sleep 0.1
-done
-echo "fault=$HIDDEN" $left; exit 11
-"""
-)
-
-
 _LOOK_CALLS = 3
 """So many times call_timeout may a look take."""
+_IDLE = "nothing of it ran any more"
 _HANGS = "it let nobody in any more, so it was not asked politely"
 _OF_ONE_THAT_HANGS = "20"
 """Hundredths of a second that one which lets nobody in has for a fast stop before it is ended by force."""
+_JUST_S = 0.25
+"""A look of so short a time ago that found nothing of it is not repeated before the fence, which looks for itself."""
+_READ_AGAIN_BYTES = 1 << 20
+"""So far before the place that its WAL was last seen to have reached the reading of it begins: a record of any usual size ends after that."""
 _LOGIN_S = 2.0
 """So much longer may it take to log in before anything is done: to a host that has just come back there is no connection yet."""
 
@@ -112,26 +52,36 @@ class fence_stop(handyrepplugin):
 
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
-        server = self.server(servername)
+        server, clock = self.server(servername), self.call.world.clock
+        if clock.monotonic() - self.memory.pop(servername, -math.inf) <= _JUST_S:
+            done, settled = await asyncio.gather(self._fenced(server, _IDLE), self._is_settled(server))
+            return done if settled and done.outcome is Outcome.SUCCESS else await self._stopped(server)
         (ended, hindered), settled = await asyncio.gather(self._looked(server, _LOGIN_S), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
-        idle = ended and settled
-        first = "nothing of it ran any more" if idle else await self._stopped_politely(server)
+        return await (self._fenced(server, _IDLE) if ended and settled else self._stopped(server))
+
+    async def _stopped(self, server: Server) -> Result:
+        return await self._fenced(server, await self._stopped_politely(server))
+
+    async def _fenced(self, server: Server, first: str) -> Result:
+        """Whatever is left of it is ended, and nothing of it comes back. `first`: what was found or done before this."""
+        last = self.cluster.last_seen
+        given = (
+            server.pgdata,
+            self.bin_path or server.bin_dir,
+            "1" if first == _IDLE else "3",
+            _OF_ONE_THAT_HANGS if first == _HANGS else "",
+            "" if last is None else str(Lsn(max(last.lsn.position_bytes - _READ_AGAIN_BYTES, 0))),
+        )
         try:
-            given = (
-                server.pgdata,
-                self.bin_path or server.bin_dir,
-                "1" if idle else "3",
-                _OF_ONE_THAT_HANGS if first == _HANGS else "",
-            )
-            ran = await self.run_as_postgres(servername, "sh", "-c", _FENCE, "fence", *given)
+            ran = await self.run_as_postgres(server.name, "sh", "-c", FENCE, "fence", *given)
         except NoAnswerError as error:
             return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")
         said = _lines(ran)
         if ran.exit_status != 0 or "data" not in said:
             return self.fail(f"nothing is proven: {said.get('fault') or last_words(ran)} ({first})")
-        values = control_values(ran.stdout.replace("control=", ""))
+        values = control_values(ran.stdout)
         last_lsn = wal_end(values, said.get("newest", ""), said.get("record", ""))
         proof = (
             f"no process works in {said['data']} or is attached to its shared memory, and standby.signal stands there"
@@ -152,11 +102,13 @@ class fence_stop(handyrepplugin):
         """
         limit_s = self.settings.failover.call_timeout * _LOOK_CALLS + more_s
         try:
-            ran = await self.run_as_postgres(server.name, "sh", "-c", _LOOK, "look", server.pgdata, timeout_s=limit_s)
+            ran = await self.run_as_postgres(server.name, "sh", "-c", LOOK, "look", server.pgdata, timeout_s=limit_s)
         except NoAnswerError as error:
             why = f"its host does not answer over SSH, so its processes cannot be seen or stopped: {error.what}"
             return False, why
         said = _lines(ran)
+        if "ended" in said and ran.exit_status == 0:
+            self.memory[server.name] = self.call.world.clock.monotonic()
         return "ended" in said, "" if ran.exit_status == 0 else said.get("fault") or last_words(ran)
 
     async def _hangs(self, server: Server) -> bool:
@@ -194,7 +146,7 @@ class fence_stop(handyrepplugin):
         """Take standby.signal and the mark back, if they are ours."""
         server = self.server(servername)
         try:
-            ran = await self.run_as_postgres(servername, "sh", "-c", _RELEASE, "release", server.pgdata)
+            ran = await self.run_as_postgres(servername, "sh", "-c", RELEASE, "release", server.pgdata)
         except NoAnswerError as error:
             return self.uncertain(nothing_known(error))
         return (

@@ -1,0 +1,95 @@
+"""The scripts of fence_stop: a look that does nothing, the fence, and its release. Each is given PGDATA first."""
+
+from handyrep.plugins._holders import DATA, HOLDERS, STOP, STUCK
+from handyrep.plugins._programs import FINDING
+
+# pg_waldump ends with 1 at the end of the WAL, and with another status when it was ended itself. What it cannot read is not the end either.
+LAST_RECORD = r"""
+last_record() {
+    told=$({ { timeout 30 "${control%/*}/pg_waldump" -p "$data/pg_wal" -t $((0x${newest:-0})) -s "$1"; echo "status=$?" >&2; } | tail -n 1; } 2>&1)
+    case $told in
+        *"could not read"*) echo "it cannot be read";;
+        *status=[01]"
+"*rmgr:*) echo "rmgr:${told##*rmgr:}";;
+        *status=[01]) ;;
+        *) echo "reading it did not end";;
+    esac
+}
+"""
+"""last_record: the last whole record of the newest timeline's WAL, read from $1 on; nothing where none begins, or why it cannot be told."""
+
+# $3: so many looks must find it calm, and three once anything had to be stopped: what starts it again may be about to. $4: hundredths of a
+# second for a fast stop, '' as usual. $5: a place in the WAL that it is known to have reached, or ''; the reading begins there.
+FENCE = (
+    FINDING
+    + LAST_RECORD
+    + DATA
+    + HOLDERS
+    + STOP
+    + r"""
+rounds=0 calm=0 wanted=$3 patience=$4
+while [ "$calm" -lt "$wanted" ]; do
+    rounds=$((rounds + 1))
+    [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
+    if [ -n "$(holders)" ]; then
+        calm=0 wanted=3
+        stop || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
+    fi
+    if [ ! -e "$data/handyrep.fenced" ]; then
+        [ -e "$data/standby.signal" ] && was=there || was=absent
+        echo "standby.signal was $was" > "$data/handyrep.fenced" || { echo "fault=$data cannot be written"; exit 12; }
+        : > "$data/standby.signal"
+        sync "$data/standby.signal" "$data/handyrep.fenced" "$data" 2>/dev/null || sync
+    fi
+    [ "$calm" -gt 0 ] && sleep 0.02
+    calm=$((calm + 1))
+done
+[ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
+for try in 1 2 3 4 5; do left=$(hidden); [ -z "$left" ] && break; sleep 0.1; done
+[ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
+[ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
+echo "data=$data"
+control=$(program_path pg_controldata "$2" "$data") || control=false
+newest=
+for file in "$data"/pg_wal/????????????????????????; do
+    file=${file##*/}
+    case $file in *[!0-9A-F]*) ;; *) newest=${file%????????????????};; esac
+done
+echo "newest=$newest"
+said=$("$control" "$data" 2>/dev/null)
+echo "$said"
+redo=${said#*"REDO location:"} redo=${redo%%
+*}
+last=
+[ -z "$5" ] || last=$(last_record "$5")
+redo=${redo##* } last=${last:-$(last_record "${redo:-0/0}")}
+echo "record=$last"
+"""
+)
+RELEASE = (
+    DATA
+    + HOLDERS
+    + r"""
+[ -e "$data/handyrep.fenced" ] || exit 0
+read -r mark < "$data/handyrep.fenced"
+[ "$mark" = "standby.signal was absent" ] && rm -f "$data/standby.signal"
+rm -f "$data/handyrep.fenced" && sync "$data" 2>/dev/null
+exit 0
+"""
+)
+LOOK = (
+    DATA
+    + HOLDERS
+    + STUCK
+    + r"""
+waiting=$(stuck)
+[ -z "$waiting" ] || { echo "fault=processes $(echo $waiting) wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
+[ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
+for try in 1 2 3 4 5; do
+    left=$(hidden)
+    [ -z "$left" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
+    sleep 0.1
+done
+echo "fault=$HIDDEN" $left; exit 11
+"""
+)
