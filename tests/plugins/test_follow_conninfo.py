@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from handyrep.adapters.postgres import RealDatabases
 from handyrep.errors import NoAnswerError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
@@ -95,6 +96,30 @@ async def test_it_goes_along_to_the_timeline_of_a_promoted_master(house: Estate)
     await receives_from(other, new)
     new.sql("insert into t values (77)")
     await eventually(lambda: other.value("exists (select from t where x = 77)"))
+
+
+async def test_a_replica_that_just_tried_the_old_way_in_vain_does_not_wait_out_its_pause(
+    house: Estate, m1: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reload came at the moment of that attempt: as if it had not come."""
+    other = house.replica("r9", m1)
+    other.sql("alter system set wal_retrieve_retry_interval = '10min'")
+    other.sql("alter system set primary_conninfo = 'host=127.0.0.1 port=1'")
+    other.sql("select pg_reload_conf()")
+    await eventually(lambda: "port 1 failed" in other.log())
+    real, reloads = RealDatabases.query, 0
+
+    async def query(self: RealDatabases, to: Any, statement: str, *values: Any, **how: Any) -> Any:
+        nonlocal reloads
+        reloads += "pg_reload_conf" in statement
+        lost = "pg_reload_conf" in statement and reloads == 1
+        return () if lost else await real(self, to, statement, *values, **how)
+
+    monkeypatch.setattr(RealDatabases, "query", query)
+    assert (await follow(other, m1)).outcome is SUCCESS
+    await receives_from(other, m1)
+    assert reloads > 1
+    other.stop("immediate")
 
 
 async def test_told_twice_it_is_as_told_once(r1: Node, r2: Node) -> None:

@@ -1,5 +1,6 @@
 """follow_conninfo: points a running replica at another master by primary_conninfo, or at nobody, without a restart."""
 
+import contextlib
 from collections.abc import Awaitable
 
 from psycopg import sql
@@ -32,6 +33,10 @@ _HINDERS = """
 select distinct lower(name) as name from pg_file_settings
 where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
 """
+# One that tried the old way in vain at the moment of the reload takes up the new one only after wal_retrieve_retry_interval (5 s): another
+# reload ends that pause, and changes nothing else.
+_RECEIVES = "select exists (select from pg_stat_wal_receiver) as receives"
+_WAKES, _WAKE_AFTER_S = 5, 0.02
 _STARVED = f"select (pg_stat_file('{STARVED}', true)).size is not null as starved"
 _HALT_SHARE = 0.9
 """Of the time that is left: then it is said why it did not stop, or start again."""
@@ -155,8 +160,18 @@ class follow_conninfo(handyrepplugin):
                 await self._set(servername, setting, value)
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
         left = await self._left_of_starving(servername)
+        await self._woken(servername)
         told = "; ".join([f"{servername} was told to receive from {newmaster}{left}", *warnings])
         return self.success(told, warnings=warnings)
+
+    async def _woken(self, servername: str) -> None:
+        """See that it is under way. What was ordered is ordered, whatever comes of this."""
+        with contextlib.suppress(DatabaseError, NoAnswerError):
+            for _ in range(_WAKES):
+                await self.call.world.clock.sleep(_WAKE_AFTER_S)
+                if (await self.query(servername, _RECEIVES, login=Login.SUPERUSER))[0]["receives"]:
+                    return
+                await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
 
     async def _no_longer_hidden(self, servername: str, settings: dict[str, str]) -> None:
         """What ALTER SYSTEM has set, halt() for example, wins over replica_conf: take it away."""
