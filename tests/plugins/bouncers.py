@@ -196,7 +196,7 @@ class Pair:
     replica: PostgreSQL
 
 
-def cluster_with(pair: Pair, *bouncers: Bouncer, **of_master: str) -> Cluster:
+def cluster_with(pair: Pair, *bouncers: Bouncer, **of_master: Any) -> Cluster:
     servers = [
         postgres_server(pair.master, "m1", "master", **of_master),
         postgres_server(pair.replica, "r1", "replica"),

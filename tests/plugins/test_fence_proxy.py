@@ -18,6 +18,8 @@ from handyrep.plugin_api.call import World
 from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.registry import Registry
+from handyrep.plugins._bouncer_console import Console
+from handyrep.ports import Row
 from tests.adapters.postgresql import databases
 from tests.factories import make_settings
 from tests.plugins.bouncers import (
@@ -145,6 +147,28 @@ async def test_what_no_kill_holds_back_is_no_proof(
             done = await handyrep.fence()
             assert untouched(done)
             assert says in done.details
+
+
+@pytest.mark.parametrize(("looks", "outcome"), [(3, SUCCESS), (10**6, FAIL)], ids=["it ends", "it stays"])
+async def test_a_session_that_is_begun_for_who_logs_in_while_clients_are_held_back_is_given_the_time_to_end(
+    pair: Pair, one: Bouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, outcome: Outcome
+) -> None:
+    """pgbouncer begins one at each login, also to a name that it holds back, and ends it in its next round: at a host that is off it is seen."""
+    real, left = Console.sessions, looks
+
+    async def sessions(self: Console) -> tuple[Row, ...]:
+        nonlocal left
+        seen = await real(self)
+        if (await self.databases())["postgres"].paused and left:
+            left -= 1
+            seen += ({"database": "postgres", "addr": "127.0.0.1", "port": pair.master.port, "close_needed": 0},)
+        return seen
+
+    monkeypatch.setattr(Console, "sessions", sessions)
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        done = await handyrep.fence()
+    assert done.outcome is outcome
+    assert ("postgres cannot be held back" in done.details) is (outcome is FAIL)
 
 
 async def test_b8_d13_only_where_proxies_are_the_only_way(pair: Pair, tmp_path: Path) -> None:

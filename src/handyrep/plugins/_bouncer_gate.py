@@ -13,6 +13,9 @@ from handyrep.plugins._bouncer_console import Console, Entry, is_alone, objectio
 from handyrep.plugins._bouncer_foot import blocked, leads_nowhere, unblocked
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
+from handyrep.ports import Clock
+
+_LOOKS_AGAIN, _LOOK_EVERY_S = 20, 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,11 +29,14 @@ class View:
 class Gate:
     """`leads` tells of where a name leads whether it must be held back. `file` is the host's pgbouncer.ini."""
 
-    def __init__(self, host: BouncerHost, console: Console, file: str, leads: Callable[[Target], bool]) -> None:
+    def __init__(
+        self, host: BouncerHost, console: Console, file: str, leads: Callable[[Target], bool], clock: Clock
+    ) -> None:
         self._host = host
         self._console = console
         self._file = file
         self._leads = leads
+        self._clock = clock
 
     async def look(self) -> View:
         """What is to be held back. Raises PluginError when that could not be done for certain. Changes nothing."""
@@ -70,13 +76,21 @@ class Gate:
         await self._refuse_free(view)
 
     async def _refuse_free(self, view: View) -> None:
+        """Look until none is free. For a client that logs in meanwhile pgbouncer begins a session, which its next round ends."""
+        free = await self._free(view)
+        for _ in range(_LOOKS_AGAIN):
+            if free:
+                await self._clock.sleep(_LOOK_EVERY_S)
+                free = await self._free(view)
+        if free:
+            raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
+
+    async def _free(self, view: View) -> frozenset[str]:
         after = await self._console.databases()
         held = self._led({name: entry.target for name, entry in after.items()}) | view.names
         free = {name for name in held & after.keys() if not after[name].paused}
         free |= held & {str(row["database"]) for row in await self._console.sessions()}
-        free |= await self._console.astray(after)
-        if free:
-            raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
+        return frozenset(free) | await self._console.astray(after)
 
     async def open(self) -> None:
         """The file as it was, and clients led as it says. Nothing is done where nothing is held back."""

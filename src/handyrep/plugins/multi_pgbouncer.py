@@ -158,7 +158,7 @@ class multi_pgbouncer(tells_of_bouncers):
 
     def gate(self, server: Server, leads: Callable[[Target], bool]) -> Gate:
         """What holds clients back at this pgbouncer, of the names of which `leads` is true."""
-        return Gate(self._host(server), self._console(server), self.config_location, leads)
+        return Gate(self._host(server), self._console(server), self.config_location, leads, self.call.world.clock)
 
     def _chosen(self, bouncerserver: str | None) -> list[Server]:
         found = [server for server in self.bouncers() if bouncerserver in (None, server.name)]
