@@ -12,6 +12,7 @@ import pytest
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.status import Health
+from handyrep.plugins import _bouncer_console
 from handyrep.plugins._bouncer_config import MARK
 from tests.adapters.ports import free_port
 from tests.factories import make_member
@@ -89,6 +90,25 @@ async def test_after_a_crash_nobody_waits_until_pgbouncer_tries_a_server_again(p
             assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
             assert await asyncio.wait_for(waiting, 20) == pair.replica.port
         assert "server_login_retry = 600" in one.ini.read_text()
+
+
+async def test_who_was_held_back_is_let_on_at_once_though_the_last_login_failed(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the retry is not to be made quick for good: RESUME alone would leave the client waiting for ten minutes."""
+    monkeypatch.setattr(_bouncer_console, "_QUICK_RETRY_S", 1000.0)
+    template = TEMPLATE.replace("server_login_retry = 0.2", "server_login_retry = 600")
+    gone = free_port()
+    with bouncer(gone, pool_mode="transaction") as one:
+        one.console("set server_login_retry = '600'")
+        with pytest.raises(psycopg.OperationalError):
+            one.connect(connect_timeout=2)
+        async with managed(cluster_with(pair, one, port=gone), one.ini, tmp_path, template=template) as plugin:
+            assert (await plugin.call("block")).outcome is SUCCESS
+            waiting = asyncio.create_task(asyncio.to_thread(_port_of_a_new_client, one))
+            assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+            assert await asyncio.wait_for(waiting, 20) == pair.replica.port
+        assert {row[0]: row[1] for row in one.console("show config")}["server_login_retry"] == "600"
 
 
 async def test_a_session_that_is_where_it_belongs_is_left_alone(

@@ -23,6 +23,7 @@ _NO_NAME = "handyrep_asks"
 """No database has this name."""
 _NO_SUCH_NAME = "no such database"
 _QUICK_RETRY_S = 0.2
+_NO_RETRY_S = 0.01
 _PORT_BEHIND = re.compile(r":\d+$")
 
 
@@ -85,9 +86,22 @@ class Console:
         return [name for name, one in zip(names, ended, strict=True) if isinstance(one, NoAnswerError)]
 
     async def resume(self, names: Iterable[str]) -> None:
-        """Let the clients of these names on. They must be held back: pgbouncer refuses otherwise."""
-        for name in names:
-            await self._ask(f"RESUME {_quoted(name)}")
+        """Let the clients of these names on. They must be held back: pgbouncer refuses otherwise.
+
+        Those of a name whose last login failed, at a server that is gone, would wait out server_login_retry, and then until pgbouncer
+        looks at its clients again: so for this moment there is next to none. Not none at all: should nobody take that back, a pgbouncer
+        in front of a server that is gone would try it without a pause.
+        """
+        names = list(names)
+        retry = (await self.configuration()).get("server_login_retry", "") if names else ""
+        if retry:
+            await self._ask(f"SET server_login_retry = '{_NO_RETRY_S}'")
+        try:
+            for name in names:
+                await self._ask(f"RESUME {_quoted(name)}")
+        finally:
+            if retry:
+                await self._ask(f"SET server_login_retry = {_literal(retry)}")
 
     async def reconnect(self, names: Iterable[str]) -> None:
         """Let no session of these names be given to another client: each is closed when its client lets go of it."""
@@ -212,6 +226,10 @@ def _slow(retry: str) -> bool:
 
 def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdecimal()
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:
