@@ -171,7 +171,8 @@ async def test_a_pid_file_that_lies_is_not_believed(m1: Node, content: str) -> N
 async def test_a3_hung_processes_are_ended(m1: Node) -> None:
     with computing(m1):
         for process in holders(m1):
-            os.kill(process, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGSTOP)
         assert_fenced(m1, await fence(m1, grace="1"))
 
 
@@ -507,8 +508,8 @@ def asleep_in(node: Node) -> Iterator[int]:
     owner = node.data.stat()
     argv = [sys.executable, "-c", _SLEEPS, str(never), str(owner.st_gid), str(owner.st_uid)]
     with subprocess.Popen(argv, cwd=node.data) as process:
-        stat = Path(f"/proc/{process.pid}/stat")
-        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "D")
+        stat, children = (Path(f"/proc/{process.pid}/{file}") for file in ("stat", f"task/{process.pid}/children"))
+        until(lambda: "(postgres) D " in stat.read_text() and children.read_text())
         try:
             yield process.pid
         finally:

@@ -88,7 +88,7 @@ wait_gone() {
     now; end=$((now + $1))
     while [ -n "$(holders)" ]; do
         now; [ "$now" -lt "$end" ] || return 1
-        sleep 0.02
+        sleep 0.01
     done
 }
 signal_postmaster() {

@@ -19,7 +19,8 @@ last_record() {
 """last_record: the last whole record of the newest timeline's WAL, read from $1 on; nothing where none begins, or why it cannot be told."""
 
 # $3: so many looks must find it calm, and three once anything had to be stopped: what starts it again may be about to. $4: hundredths of a
-# second for a fast stop, '' as usual. $5: a place in the WAL that it is known to have reached, or ''; the reading begins there.
+# second for a fast stop, '' as usual. $5: a place in the WAL that it is known to have reached, or ''; the reading begins there. What is read
+# between two looks that find it calm is what stays. What does not end because something starts it again and again comes back in recovery at least.
 FENCE = (
     FINDING
     + LAST_RECORD
@@ -27,42 +28,49 @@ FENCE = (
     + HOLDERS
     + STOP
     + r"""
-rounds=0 calm=0 wanted=$3 patience=$4
+read_end() {
+    control=$(program_path pg_controldata "$2" "$data") || control=false
+    newest=
+    for file in "$data"/pg_wal/????????????????????????; do
+        file=${file##*/}
+        case $file in *[!0-9A-F]*) ;; *) newest=${file%????????????????};; esac
+    done
+    said=$("$control" "$data" 2>/dev/null)
+    redo=${said#*"REDO location:"} redo=${redo%%
+*}
+    last=
+    [ -z "$1" ] || last=$(last_record "$1")
+    redo=${redo##* } last=${last:-$(last_record "${redo:-0/0}")}
+    was_read=yes
+}
+mark() {
+    [ ! -e "$data/handyrep.fenced" ] || return 0
+    [ -e "$data/standby.signal" ] && was=there || was=absent
+    echo "standby.signal was $was" > "$data/handyrep.fenced" || { echo "fault=$data cannot be written"; exit 12; }
+    : > "$data/standby.signal"
+    sync "$data/standby.signal" "$data/handyrep.fenced" "$data" 2>/dev/null || sync
+}
+rounds=0 calm=0 wanted=$3 patience=$4 was_read=
 while [ "$calm" -lt "$wanted" ]; do
     rounds=$((rounds + 1))
     [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
     if [ -n "$(holders)" ]; then
-        calm=0 wanted=3
-        stop || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
+        calm=0 wanted=3 was_read=
+        echo "stopped=yes"
+        stop || { mark; stop; } || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
     fi
-    if [ ! -e "$data/handyrep.fenced" ]; then
-        [ -e "$data/standby.signal" ] && was=there || was=absent
-        echo "standby.signal was $was" > "$data/handyrep.fenced" || { echo "fault=$data cannot be written"; exit 12; }
-        : > "$data/standby.signal"
-        sync "$data/standby.signal" "$data/handyrep.fenced" "$data" 2>/dev/null || sync
-    fi
-    [ "$calm" -gt 0 ] && sleep 0.02
+    mark
+    case $calm in 0) ;; 1) read_end "$5" "$2"; sleep 0.01;; *) sleep 0.02;; esac
     calm=$((calm + 1))
 done
+[ -n "$was_read" ] || read_end "$5" "$2"
 [ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
 for try in 1 2 3 4 5; do left=$(hidden); [ -z "$left" ] && break; sleep 0.1; done
 [ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
 [ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
 echo "data=$data"
-control=$(program_path pg_controldata "$2" "$data") || control=false
-newest=
-for file in "$data"/pg_wal/????????????????????????; do
-    file=${file##*/}
-    case $file in *[!0-9A-F]*) ;; *) newest=${file%????????????????};; esac
-done
 echo "newest=$newest"
-said=$("$control" "$data" 2>/dev/null)
 echo "$said"
-redo=${said#*"REDO location:"} redo=${redo%%
-*}
-last=
-[ -z "$5" ] || last=$(last_record "$5")
-redo=${redo##* } last=${last:-$(last_record "${redo:-0/0}")}
 echo "record=$last"
 """
 )

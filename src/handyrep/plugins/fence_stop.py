@@ -21,6 +21,7 @@ from handyrep.ports import Login, Ran
 _LOOK_CALLS = 3
 """So many times call_timeout may a look take."""
 _IDLE = "nothing of it ran any more"
+_RAN_AGAIN = "it ran again and was stopped"
 _HANGS = "it let nobody in any more, so it was not asked politely"
 _OF_ONE_THAT_HANGS = "20"
 """Hundredths of a second that one which lets nobody in has for a fast stop before it is ended by force."""
@@ -79,6 +80,7 @@ class fence_stop(handyrepplugin):
         except NoAnswerError as error:
             return self.fail(f"nothing is proven, the host does not answer: {error.what} ({first})")
         said = _lines(ran)
+        first = _RAN_AGAIN if first == _IDLE and "stopped" in said else first
         if ran.exit_status != 0 or "data" not in said:
             return self.fail(f"nothing is proven: {said.get('fault') or last_words(ran)} ({first})")
         values = control_values(ran.stdout)
