@@ -47,8 +47,7 @@ _SHARE = 0.9
 _LOOK_EVERY_S = 0.05
 _CALM_S = 0.1
 """For so long it must be seen in force: the other processes hear of it a little later than a new session."""
-_LONG_SINCE_S = 1.0
-"""A reload of so long ago was heard by every process that is not busy, whatever the server's clock has done since."""
+_LOOKS_AFTER_A_RELOAD = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,10 +71,14 @@ class _Look:
         """Whether it is in force, and stays so after a restart."""
         return (self.applied, self.told) == (names, names)
 
-    def has_long_had(self, names: str) -> bool:
-        """Whether there is nothing left to do or to wait for."""
-        calm = self.checkpointer_hears and self.since_reload_s >= _LONG_SINCE_S and not self.former_orders
-        return self.has(names) and not self.by_command_line and calm
+    def needs_no_order(self, names: str) -> bool:
+        """Whether it is in force, whatever was sent before; not every process need have heard of it."""
+        return self.has(names) and not self.by_command_line and not self.former_orders and self.checkpointer_hears
+
+    @property
+    def not_yet_heard_s(self) -> float:
+        """How long the other processes may still take to hear of the newest reload, whoever ordered it."""
+        return min(_CALM_S - self.since_reload_s, _CALM_S)
 
     @property
     def hindrance(self) -> str:
@@ -90,7 +93,7 @@ class sync_names(handyrepplugin):
 
     Does: ends sessions of HandyRep that may still carry an older order; ALTER SYSTEM SET synchronous_standby_names, a reload; looks
     through new sessions until it is in force, and until the checkpointer has heard of it, which lets commits wait. A setting in
-    postgresql.conf is left as it is and wins no more: it is told. A list that has been in force for long is only looked at. Only lists of names that can be counted: never *, never none.
+    postgresql.conf is left as it is and wins no more: it is told. A list that is in force already is only looked at. Only lists of names that can be counted: never *, never none.
     Touches on the server: synchronous_standby_names in postgresql.auto.conf in pgdata.
     Needs: a login for postgres_superuser, or for a role that may set this (15 and later: GRANT ALTER SYSTEM ON PARAMETER, and pg_monitor,
     EXECUTE on pg_reload_conf() and pg_show_all_file_settings(), SELECT on pg_file_settings); allow_alter_system on.
@@ -112,19 +115,28 @@ class sync_names(handyrepplugin):
             return self.fail(f"nothing was sent: {error.what}")
         if isinstance(before, str):
             return self.fail(f"nothing was sent: {before}")
-        if before.has_long_had(names):
+        if before.needs_no_order(names) and before.not_yet_heard_s <= 0:
             return self.success(_also_set(before))
         return await self._set(servername, names, before)
 
     async def _before(self, servername: str, names: str) -> _Look | str:
         """How it is now, once no older order can follow; or why nothing may be sent."""
-        seen = await self._look(servername)
-        if seen.has_long_had(names):
+        seen = await self._heard(servername, names)
+        if seen.needs_no_order(names):
             return seen
         if not await self._until(lambda: self._no_former_order(servername)):
             return "a session of HandyRep there does not end, and may carry an older order"
         seen = await self._look(servername)
         return seen.hindrance or seen
+
+    async def _heard(self, servername: str, names: str) -> _Look:
+        """A look; where the list only needs to be heard of, one of a moment later."""
+        seen = await self._look(servername)
+        for _ in range(_LOOKS_AFTER_A_RELOAD):
+            if seen.needs_no_order(names) and seen.not_yet_heard_s > 0:
+                await self.call.world.clock.sleep(seen.not_yet_heard_s)
+                seen = await self._look(servername)
+        return seen
 
     async def _set(self, servername: str, names: str, before: _Look) -> Result:
         try:
