@@ -1,5 +1,6 @@
 """Between the fence and the promote: which fence is not even tried, whose position stands still, and what is rescued."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -183,3 +184,60 @@ async def test_a_rescue_has_time_for_what_it_carries(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(world.plugins, "call", noted)
     await world.look()
     assert (world.master, given) == ("r1", [360.0])
+
+
+async def test_a_master_that_comes_back_while_the_replicas_are_halted_is_not_replaced() -> None:
+    """Its fence left it as it was: it may live, and says so before anybody is promoted."""
+    world = await starved_master()
+    halt = world.plugins._follow_halt
+
+    def back(given: Mapping[str, Any]) -> Result:
+        world.boxes["m1"].up = True
+        return halt(given)
+
+    world.plugins.instead["follow.halt"] = back
+    await world.look()
+    assert (world.plugins.count("promotion.run"), world.master) == (0, "m1")
+    _, how, text = world.engine.journal.runs()[-1]
+    assert (how, "void" in text) == ("abandoned", True)
+
+
+async def test_the_silence_of_a_master_that_its_fence_left_as_it_was_is_not_waited_out() -> None:
+    world = await starved_master()
+    call_plugin, hanging = world.plugins.call, asyncio.Event()
+
+    async def silent_after_its_fence(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+        fenced = world.plugins.count("fence.run") > 0
+        if fenced and kind is Kind.INSPECT and rest and rest[0].get("servername") == "m1":
+            hanging.set()
+            await asyncio.Event().wait()
+        return await call_plugin(kind, name, method, *rest, **how)
+
+    world.plugins.call = silent_after_its_fence  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await world.look()
+    assert (world.master, hanging.is_set()) == ("r1", True), "it was asked all the same"
+
+
+async def starved_master() -> Imagined:
+    """Lost, and to be fenced by what leaves it as it is."""
+    world = await lost_master(fence_methods=("fence_starve",))
+    world.plugins.registry.silent = {"fence_starve"}
+    world.plugins.instead["fence.run"] = lambda _: success(**LEAVES_RUNNING)
+    world.plugins.instead["fence.test"] = lambda _: success()
+    return world
+
+
+async def test_handyrep_that_goes_on_after_a_while_asks_the_old_master_anew() -> None:
+    """Killed between the halt and the choice; by the time it is started again the old master is back."""
+    world = await starved_master()
+    select = world.plugins.select
+    world.plugins.instead["follow.halt"] = world.plugins._follow_halt
+    world.plugins.select = world.killed_in_select  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await world.look()
+    world.plugins.select = select  # type: ignore[method-assign]
+    world.boxes["m1"].up = True
+    world.restarted()
+    await world.look()
+    assert (world.plugins.count("promotion.run"), world.master) == (0, "m1")

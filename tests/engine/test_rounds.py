@@ -26,6 +26,7 @@ class Servers:
     def __init__(self, clock: VirtualTime) -> None:
         self.asked: list[tuple[str, str, Trying]] = []
         self.slow: dict[str, asyncio.Event] = {}
+        self.down: set[str] = set()
         self._clock = clock
 
     async def lightly(self, member: Member, trying: Trying) -> Seen:
@@ -42,7 +43,7 @@ class Servers:
         if member.name in self.slow:
             await self.slow[member.name].wait()
             self._clock.now_s += 5
-        return Seen(up=Answer.YES, notes=(how,))
+        return Seen(up=Answer.NO if member.name in self.down else Answer.YES, notes=(how,))
 
 
 class Ground:
@@ -124,6 +125,19 @@ async def test_the_master_is_always_waited_for(ground: Ground) -> None:
     assert not looking.done()
     ground.servers.slow["m1"].set()
     assert "m1" in (await looking).seen
+
+
+async def test_once_the_master_does_not_answer_nobody_else_is_waited_for_nor_taken_for_slow(ground: Ground) -> None:
+    """A proxy in front of a dead master takes its whole time to say so."""
+    ground.rounds._patience_s = NEVER_S
+    ground.servers.slow["r2"] = asyncio.Event()
+    ground.servers.down = {"m1"}
+    assert set((await ground.look()).seen) == {"m1", "r1"}
+    ground.servers.down = set()
+    ground.servers.slow.pop("r2").set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert "r2" in (await ground.look()).seen
 
 
 async def test_an_answer_that_was_asked_for_before_an_order_says_so(ground: Ground) -> None:

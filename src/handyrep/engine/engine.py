@@ -21,6 +21,7 @@ from handyrep.engine.copies import Copies
 from handyrep.engine.execute import Executor
 from handyrep.engine.hands import Hands
 from handyrep.engine.journal import Journal
+from handyrep.engine.listening import Listening
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
@@ -62,7 +63,15 @@ class Engine:
         self.steady = Steady(clock)
         self._worked_on: dict[str, str] = {}
         scene = Scene(
-            self.hands, self.observer, state, settings, self.policy, clock, self.steady, busy=self._worked_on.keys()
+            self.hands,
+            self.observer,
+            Listening(self.observer, clock),
+            state,
+            settings,
+            self.policy,
+            clock,
+            self.steady,
+            busy=self._worked_on.keys(),
         )
         self.executor = Executor(scene)
         self.copies = Copies(self.hands, self.journal, state, events, settings.failover.call_timeout)

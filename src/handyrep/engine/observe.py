@@ -6,7 +6,7 @@ Owns how plugins' results become what was seen. Decides nothing.
 import asyncio
 import dataclasses
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -82,12 +82,13 @@ class Observer:
     async def suspect(self, suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
         """The full look at the recorded master, and from every server's own host whether that can be seen.
 
-        A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it.
+        A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it. The proxies are waited for only where
+        nothing else answers: they tell nothing of the master, but that HandyRep is not cut off.
         """
         master = self._state.cluster.master
 
         async def suspected(member: Member) -> Seen:
-            if master is None or not member.server.is_postgres:
+            if master is None:
                 return await self.lightly(member, trying)
             view = asyncio.create_task(self._sees(member.server, master.name))
             try:
@@ -99,9 +100,17 @@ class Observer:
                 view.cancel()
             return _with_view(seen, answer, suspected_for_s if member.name != master.name else None)
 
-        self._suspicion = await self._look(suspected, (), verified=True)
-        self._suspicion_at = self._clock.monotonic()
-        return self._suspicion
+        databases = [member for member in self._state.cluster.enabled if member.server.is_postgres]
+        ways = [member for member in self._state.cluster.enabled if not member.server.is_postgres]
+        asked = asyncio.create_task(self._look_at(ways, lambda member: self.lightly(member, trying), verified=True))
+        try:
+            picture = await self._look_at(databases, suspected, verified=True)
+            if asked.done() or not _others_answer(picture, master):
+                picture = dataclasses.replace(picture, seen=MappingProxyType({**picture.seen, **(await asked).seen}))
+        finally:
+            asked.cancel()
+        self._suspicion, self._suspicion_at = picture, self._clock.monotonic()
+        return picture
 
     def suspicion_of(self, within_s: float) -> Picture | None:
         """The look from everywhere that ended within so many seconds before now, if there was one."""
@@ -155,6 +164,11 @@ class Observer:
         self, look: Callable[[Member], Awaitable[Seen]], names: tuple[str, ...], *, verified: bool
     ) -> Picture:
         members = [m for m in self._state.cluster.enabled if not names or m.name in names]
+        return await self._look_at(members, look, verified=verified)
+
+    async def _look_at(
+        self, members: Sequence[Member], look: Callable[[Member], Awaitable[Seen]], *, verified: bool
+    ) -> Picture:
         orders = self._state.orders
         seen = await asyncio.gather(*(look(member) for member in members))
         named = {member.name: one for member, one in zip(members, seen, strict=True)}
@@ -236,6 +250,11 @@ def seen_from_poll(result: Result) -> Seen:
     if result.outcome is Outcome.SUCCESS:
         return Seen(up=YES, alive=YES)
     return Seen(up=NO, alive=YES if result.extra.get("alive") is True else UNKNOWN, notes=(f"poll: {said(result)}",))
+
+
+def _others_answer(picture: Picture, master: Member | None) -> bool:
+    others = [seen for name, seen in picture.seen.items() if master is None or name != master.name]
+    return any(YES in (seen.up, seen.alive, seen.host_answers) for seen in others)
 
 
 def _with_view(seen: Seen, answer: Answer, suspected_for_s: float | None) -> Seen:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from handyrep.engine.observe import Observer, Trying
 from handyrep.engine.state import State
+from handyrep.model.answer import Answer
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture
 from handyrep.model.server import Role
@@ -17,7 +18,8 @@ from handyrep.ports import Clock
 class Rounds:
     """One round after the other.
 
-    `patience_s`: so long is a replica or a proxy waited for, unless its last look took longer. The master is always waited for.
+    `patience_s`: so long is a replica or a proxy waited for, unless its last look took longer. The master is always waited for, and once
+    it did not answer nobody else is: the look from everywhere comes next.
     `late`: what came too late for the round that it belonged to, a picture of each such server; until the next round.
     """
 
@@ -68,15 +70,23 @@ class Rounds:
         return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)
 
     async def _waited_for(self, members: list[Member]) -> None:
-        masters = {member.name for member in members if member.server.role == Role.MASTER}
-        others = [member.name for member in members if member.name not in masters]
+        began = self._clock.monotonic()
+        masters = [self._under_way[member.name] for member in members if member.server.role == Role.MASTER]
+        if masters:
+            await asyncio.wait(masters)
+        if not all(_answers(look.result()) for look in masters):
+            return
+        others = [member.name for member in members if member.server.role != Role.MASTER]
         prompt = [self._under_way[name] for name in others if name not in self._slow]
         if prompt:
-            await asyncio.wait(prompt, timeout=self._patience_s)
-        if masters:
-            await asyncio.wait([self._under_way[name] for name in masters])
+            left_s = self._patience_s - (self._clock.monotonic() - began)
+            await asyncio.wait(prompt, timeout=max(left_s, 0.0))
         self._slow |= {name for name in others if not self._under_way[name].done()}
 
     def _ended(self) -> tuple[Picture, ...]:
         ended = [name for name, look in self._under_way.items() if look.done()]
         return tuple(self._under_way.pop(name).result() for name in ended)
+
+
+def _answers(picture: Picture) -> bool:
+    return all(seen.up is Answer.YES for seen in picture.seen.values())

@@ -1,5 +1,6 @@
 """fence_proxy: holds the clients of an old master back at every pgbouncer, where there is no other way to it."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -88,8 +89,12 @@ class fence_proxy(handyrepplugin):
         try:
             name = servername or self.master().name
             gates = self._gates(name)
-            await self._looked(gates)
-            told = await self._audited(name, gates)
+            auditing = asyncio.create_task(self._audited(name, gates))
+            try:
+                await self._looked(gates)
+                told = await auditing
+            finally:
+                auditing.cancel()
             self._refuse_direct_clients(name)
         except PluginError as error:
             return self.fail(error.what)
@@ -126,17 +131,17 @@ class fence_proxy(handyrepplugin):
 
     async def _looked(self, gates: Mapping[str, Gate]) -> dict[str, View]:
         """What is to be held back at each. Raises PluginError when one cannot be, or could not be re-pointed afterwards."""
-        able = await self.use_plugin(
-            Kind.CONNECTION_FAILOVER, self.settings.failover.connection_failover_method, "test"
-        )
-        if able.outcome is not Outcome.SUCCESS:
-            raise PluginError(able.details)
         views: dict[str, View] = {}
 
         async def look(name: str) -> None:
             views[name] = await gates[name].look()
 
-        seen = await self._at_each(gates, look)
+        manager = self.settings.failover.connection_failover_method
+        able, seen = await asyncio.gather(
+            self.use_plugin(Kind.CONNECTION_FAILOVER, manager, "test"), self._at_each(gates, look)
+        )
+        if able.outcome is not Outcome.SUCCESS:
+            raise PluginError(able.details)
         if seen.outcome is not Outcome.SUCCESS:
             raise PluginError(seen.details)
         return views

@@ -13,7 +13,6 @@ from handyrep.decide.candidates import choose
 from handyrep.decide.estimate import estimated_end
 from handyrep.decide.foresight import foresee
 from handyrep.engine.hands import said
-from handyrep.engine.observe import Trying
 from handyrep.engine.slots import would_lack
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
@@ -97,6 +96,8 @@ async def _in_vain(on: Scene, run: Run) -> str:
 
 async def freeze(on: Scene, run: Run, _: str) -> Result:
     """Let every replica's position stand still: `standing` are those that were seen to, `halted` those told to receive nothing."""
+    if not run.old_master_ended:
+        on.listening.begin(run.old_master)
     found = await asyncio.gather(*(_frozen(on, run, name) for name in run.replicas))
     why_not = {name: why for name, (why, _) in zip(run.replicas, found, strict=True) if why}
     halted = [name for name, (_, told) in zip(run.replicas, found, strict=True) if told]
@@ -159,10 +160,8 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
 
 async def select(on: Scene, run: Run, _: str) -> Result:
     """The replica that shall become the master, in `candidate`, with what may be lost."""
-    picture, old = await asyncio.gather(
-        on.observer.glance(*run.replicas), on.observer.facts(run.old_master, Trying.ONCE)
-    )
-    if run.kind is RunKind.FAILOVER and old is not None and not old.in_recovery:
+    picture, lives = await asyncio.gather(on.observer.glance(*run.replicas), on.listening.hears_master(run.old_master))
+    if run.kind is RunKind.FAILOVER and lives:
         return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
     choice = await choice_of(on, run, picture, last_lsn_of(run))
     excluded = {e.name: e.reason for e in choice.excluded}

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from handyrep.config.settings import Settings
 from handyrep.decide.policy import Policy
 from handyrep.engine.hands import Hands
+from handyrep.engine.listening import Listening
 from handyrep.engine.observe import Observer
 from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
@@ -14,7 +15,7 @@ from handyrep.model.cluster import Cluster
 from handyrep.model.server import Server
 from handyrep.ports import Clock
 
-_LOOK_EVERY_S = 0.01
+_LOOK_EVERY_S = 0.003
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Scene:
 
     hands: Hands
     observer: Observer
+    listening: Listening
     state: State
     settings: Settings
     policy: Policy

@@ -1,0 +1,105 @@
+"""The look from everywhere, and the dry runs of the fences beside it: who is waited for, and who is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from handyrep.engine.proofs import proofs
+from handyrep.model.answer import Answer
+from handyrep.model.result import Result, fail, success
+from handyrep.plugin_api.contract import Kind
+from tests.engine.test_proxies import WithProxies
+from tests.engine.world import Imagined
+
+Hangs = Callable[[Kind, str, str], bool]
+
+
+async def within(work: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(5):
+        return await work
+
+
+def hanging(world: Imagined, hangs: Hangs) -> asyncio.Event:
+    """Calls of which `hangs` is true, by (kind, plugin, method), wait for the event."""
+    call, let = world.plugins.call, asyncio.Event()
+
+    async def slow(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+        if hangs(kind, name, method):
+            await let.wait()
+        return await call(kind, name, method, *rest, **how)
+
+    world.plugins.call = slow  # type: ignore[method-assign]
+    return let
+
+
+def polls_a_proxy(kind: Kind, name: str, method: str) -> bool:
+    return (kind, method) == (Kind.CONNECTION_FAILOVER, "poll")
+
+
+async def test_a_proxy_that_is_slow_to_answer_is_not_waited_for() -> None:
+    """One in front of a dead master takes its whole time."""
+    world = WithProxies()
+    hanging(world, polls_a_proxy)
+    picture = await within(world.engine.observer.suspect(0.0))
+    assert set(picture.seen) == {"m1", "r1", "r2"}
+
+
+async def test_one_that_has_answered_is_in_the_picture() -> None:
+    picture = await WithProxies().engine.observer.suspect(0.0)
+    assert set(picture.seen) == {"m1", "r1", "r2", "p1", "p2"}
+
+
+async def test_where_nobody_else_answers_a_proxy_tells_whether_handyrep_is_cut_off() -> None:
+    """The master's own host answers here: that is no other server."""
+    world = WithProxies()
+    for name in ("r1", "r2"):
+        world.boxes[name].up = world.boxes[name].host = False
+    let = hanging(world, polls_a_proxy)
+    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not looking.done()
+    let.set()
+    assert (await within(looking)).of("p1").up is Answer.YES
+
+
+@pytest.mark.parametrize(
+    ("fences", "silent", "stop_can", "waits"),
+    [
+        (("fence_stop", "fence_starve"), {"fence_starve"}, True, False),
+        (("fence_starve", "fence_stop"), {"fence_starve"}, True, True),
+        (("fence_stop", "fence_starve"), {"fence_starve"}, False, True),
+        (("fence_stop", "fence_starve"), {"fence_stop", "fence_starve"}, True, True),
+    ],
+    ids=["one before it can", "it comes first", "the one before it cannot", "the one before it needs silence as well"],
+)
+async def test_a_dry_run_is_not_waited_for_after_one_that_can_prove_it_of_any_master(
+    fences: tuple[str, ...], silent: set[str], stop_can: bool, waits: bool
+) -> None:
+    world = Imagined(fence_methods=fences)
+    world.plugins.registry.silent = silent
+    world.plugins.instead["fence.test"] = lambda _: success() if stop_can else fail("no")
+    let = hanging(world, lambda kind, name, method: (name, method) == ("fence_starve", "test"))
+    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    testing = asyncio.create_task(proofs(world.engine, looking))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert testing.done() is not waits
+    let.set()
+    found = {proof.fence: proof for proof in await within(testing)}
+    assert (found["fence_starve"].possible is Answer.UNKNOWN) is not waits
+    assert waits or "fence_stop can prove it" in found["fence_starve"].said
+
+
+async def test_beside_no_look_each_dry_run_is_waited_for() -> None:
+    """`status` and `doctor` tell of every fence."""
+    world = Imagined(fence_methods=("fence_stop", "fence_starve"))
+    let = hanging(world, lambda kind, name, method: (name, method) == ("fence_starve", "test"))
+    testing = asyncio.create_task(proofs(world.engine))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not testing.done()
+    let.set()
+    assert [proof.possible for proof in await within(testing)] == [Answer.YES, Answer.YES]
