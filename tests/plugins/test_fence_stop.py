@@ -404,6 +404,38 @@ async def test_a_look_of_a_moment_ago_is_not_repeated_and_the_service_is_asked_m
     assert sum("look" in command.argv for command in looks) == 1
 
 
+@pytest.mark.parametrize(
+    ("later_s", "looks"), [(0.0, 1), (3.0, 2)], ids=["at once", "after a long pause of its clients"]
+)
+async def test_one_that_was_hastened_a_moment_ago_is_stopped_without_another_look(
+    m1: Node, later_s: float, looks: int
+) -> None:
+    """Clients wait by then."""
+    ran: list[Command] = []
+
+    def counted(command: Command) -> bool:
+        ran.append(command)
+        return False
+
+    async with plugins(
+        m1.server("master", restart_method="restart_pg_ctl"), hosts=Silent(counted, sent=True), options={NAME: {}}
+    ) as called:
+        assert (await called.call(Kind.FENCE, NAME, "hasten", servername="m1")).outcome is SUCCESS
+        called.caller._memories[NAME]["m1 is well"] -= later_s
+        done = await called.call(Kind.FENCE, NAME, servername="m1")
+    assert_fenced(m1, done)
+    assert done.extra["state"] == "shut down"
+    assert sum("look" in command.argv for command in ran) == looks
+
+
+async def test_what_hinders_a_stop_is_not_forgotten_when_it_is_hastened(m1: Node) -> None:
+    with asleep_in(m1):
+        async with plugins(m1.server("master"), options={NAME: {}}) as called:
+            await called.call(Kind.FENCE, NAME, "hasten", servername="m1")
+            done = await called.call(Kind.FENCE, NAME, servername="m1")
+    assert (done.outcome, done.extra.get("untouched")) == (FAIL, True)
+
+
 async def test_one_that_was_started_since_the_look_is_stopped_all_the_same(m1: Node) -> None:
     m1.stop("immediate")
     async with plugins(m1.server("master", restart_method="restart_pg_ctl"), options={NAME: {}}) as called:

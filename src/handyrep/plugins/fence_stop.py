@@ -27,6 +27,8 @@ _OF_ONE_THAT_HANGS = "20"
 """Hundredths of a second that one which lets nobody in has for a fast stop before it is ended by force."""
 _JUST_S = 0.25
 """A look of so short a time ago that found nothing of it is not repeated before the fence, which looks for itself."""
+_STILL_WELL_S = 2.0
+"""For so long nobody asks again whether one that was hastened can be seen and stopped, and lets people in: clients wait meanwhile."""
 _READ_AGAIN_BYTES = 1 << 20
 """So far before the place that its WAL was last seen to have reached the reading of it begins: a record of any usual size ends after that."""
 _LOGIN_S = 2.0
@@ -53,14 +55,20 @@ class fence_stop(handyrepplugin):
 
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
-        server, clock = self.server(servername), self.call.world.clock
-        if clock.monotonic() - self.memory.pop(servername, -math.inf) <= _JUST_S:
+        server = self.server(servername)
+        if self._age_s(_well(servername)) <= _STILL_WELL_S:
+            return await self._fenced(server, await self._ordered(server))
+        if self._age_s(servername) <= _JUST_S:
             done, settled = await asyncio.gather(self._fenced(server, _IDLE), self._is_settled(server))
             return done if settled and done.outcome is Outcome.SUCCESS else await self._stopped(server)
         (ended, hindered), settled = await asyncio.gather(self._looked(server, _LOGIN_S), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
         return await (self._fenced(server, _IDLE) if ended and settled else self._stopped(server))
+
+    def _age_s(self, what: str) -> float:
+        """How long ago that was seen; it counts once."""
+        return float(self.call.world.clock.monotonic() - self.memory.pop(what, -math.inf))
 
     async def _stopped(self, server: Server) -> Result:
         return await self._fenced(server, await self._stopped_politely(server))
@@ -137,11 +145,14 @@ class fence_stop(handyrepplugin):
         return status.extra.get("running") is False
 
     async def hasten(self, servername: str) -> Result:
-        """Write a checkpoint now, so that the one at its end finds little to do."""
+        """Write a checkpoint now, so that the one at its end finds little to do, and see that it can be stopped."""
         try:
             await self.query(servername, "checkpoint", login=Login.SUPERUSER, timeout_s=self.call.left_s())
         except (DatabaseError, NoAnswerError) as error:
             return self.fail(f"no checkpoint was written beforehand, so stopping may take longer: {error}")
+        ended, hindered = await self._looked(self.server(servername))
+        if not (ended or hindered):
+            self.memory[_well(servername)] = self.call.world.clock.monotonic()
         return self.success("a checkpoint was written")
 
     async def release(self, servername: str) -> Result:
@@ -159,6 +170,9 @@ class fence_stop(handyrepplugin):
         """What restart_method said. Its word is never a proof, so neither its failure nor its success ends the fence."""
         if await self._hangs(server):
             return _HANGS
+        return await self._ordered(server)
+
+    async def _ordered(self, server: Server) -> str:
         arguments = {"servername": server.name, "runmode": "faststop"}
         try:
             async with asyncio.timeout(self.grace):
@@ -199,6 +213,11 @@ class fence_stop(handyrepplugin):
             return await _left_in_pgdata.delete(self, server, *names)
 
         return await _left_in_pgdata.taken_back(self, servername, take)
+
+
+def _well(servername: str) -> str:
+    """Where it is remembered that it was well."""
+    return f"{servername} is well"
 
 
 def _lines(ran: Ran) -> dict[str, str]:
