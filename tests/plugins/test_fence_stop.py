@@ -428,6 +428,24 @@ async def test_one_that_was_hastened_a_moment_ago_is_stopped_without_another_loo
     assert sum("look" in command.argv for command in ran) == looks
 
 
+@pytest.mark.parametrize(("method", "looks"), [("restart_pg_ctl", "1"), ("successplugin", "3")])
+async def test_only_where_the_service_says_that_it_does_not_run_one_look_is_enough(
+    m1: Node, method: str, looks: str
+) -> None:
+    """Else whatever starts it again may be about to; and one that is found running after all is looked for three times in any case."""
+    ran: list[Command] = []
+
+    def counted(command: Command) -> bool:
+        ran.append(command)
+        return False
+
+    hosts = Silent(counted, sent=True)
+    async with plugins(m1.server("master", restart_method=method), hosts=hosts, options={NAME: {}}) as called:
+        assert_fenced(m1, await called.call(Kind.FENCE, NAME, servername="m1"))
+    (fenced,) = [command.argv for command in ran if "fence" in command.argv]
+    assert fenced[fenced.index("fence") + 3] == looks
+
+
 async def test_what_hinders_a_stop_is_not_forgotten_when_it_is_hastened(m1: Node) -> None:
     with asleep_in(m1):
         async with plugins(m1.server("master"), options={NAME: {}}) as called:

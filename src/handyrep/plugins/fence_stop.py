@@ -21,6 +21,7 @@ from handyrep.ports import Login, Ran
 _LOOK_CALLS = 3
 """So many times call_timeout may a look take."""
 _IDLE = "nothing of it ran any more"
+_ONE_LOOK, _LOOKS = "1", "3"
 _RAN_AGAIN = "it ran again and was stopped"
 _HANGS = "it let nobody in any more, so it was not asked politely"
 _OF_ONE_THAT_HANGS = "20"
@@ -57,29 +58,32 @@ class fence_stop(handyrepplugin):
         """SUCCESS with `proof`, and `last_lsn` when the end of its WAL could be read."""
         server = self.server(servername)
         if self._age_s(_well(servername)) <= _STILL_WELL_S:
-            return await self._fenced(server, await self._ordered(server))
+            return await self._fenced(server, *await self._ordered(server))
         if self._age_s(servername) <= _JUST_S:
-            done, settled = await asyncio.gather(self._fenced(server, _IDLE), self._is_settled(server))
+            done, settled = await asyncio.gather(self._fenced(server, _IDLE, _ONE_LOOK), self._is_settled(server))
             return done if settled and done.outcome is Outcome.SUCCESS else await self._stopped(server)
         (ended, hindered), settled = await asyncio.gather(self._looked(server, _LOGIN_S), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
-        return await (self._fenced(server, _IDLE) if ended and settled else self._stopped(server))
+        return await (self._fenced(server, _IDLE, _ONE_LOOK) if ended and settled else self._stopped(server))
 
     def _age_s(self, what: str) -> float:
         """How long ago that was seen; it counts once."""
         return float(self.call.world.clock.monotonic() - self.memory.pop(what, -math.inf))
 
     async def _stopped(self, server: Server) -> Result:
-        return await self._fenced(server, await self._stopped_politely(server))
+        return await self._fenced(server, *await self._stopped_politely(server))
 
-    async def _fenced(self, server: Server, first: str) -> Result:
-        """Whatever is left of it is ended, and nothing of it comes back. `first`: what was found or done before this."""
+    async def _fenced(self, server: Server, first: str, looks: str) -> Result:
+        """Whatever is left of it is ended, and nothing of it comes back. `first`: what was found or done before this.
+
+        `looks`: so many must find nothing of it, when the first of them does.
+        """
         last = self.cluster.last_seen
         given = (
             server.pgdata,
             self.bin_path or server.bin_dir,
-            "1" if first == _IDLE else "3",
+            looks,
             _OF_ONE_THAT_HANGS if first == _HANGS else "",
             "" if last is None else str(Lsn(max(last.lsn.position_bytes - _READ_AGAIN_BYTES, 0))),
         )
@@ -166,20 +170,22 @@ class fence_stop(handyrepplugin):
             self.success("released") if ran.exit_status == 0 else self.fail(_lines(ran).get("fault") or last_words(ran))
         )
 
-    async def _stopped_politely(self, server: Server) -> str:
-        """What restart_method said. Its word is never a proof, so neither its failure nor its success ends the fence."""
+    async def _stopped_politely(self, server: Server) -> tuple[str, str]:
+        """(what restart_method said, how many looks must find nothing of it). Its word is never a proof, so neither its failure nor its success ends the fence."""
         if await self._hangs(server):
-            return _HANGS
+            return _HANGS, _LOOKS
         return await self._ordered(server)
 
-    async def _ordered(self, server: Server) -> str:
+    async def _ordered(self, server: Server) -> tuple[str, str]:
+        """Once its service says that it does not run, nothing is about to start it again."""
         arguments = {"servername": server.name, "runmode": "faststop"}
         try:
             async with asyncio.timeout(self.grace):
                 result = await self.use_plugin(Kind.RESTART, server.restart_method, "run", **arguments)
         except TimeoutError:
-            return f"{server.restart_method} did not stop it within {self.grace:g} s"
-        return f"{server.restart_method}: {result.details}"
+            return f"{server.restart_method} did not stop it within {self.grace:g} s", _LOOKS
+        settled = result.outcome is Outcome.SUCCESS and result.extra.get("running") is False
+        return f"{server.restart_method}: {result.details}", _ONE_LOOK if settled else _LOOKS
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when a proof could not be had from a server now."""
