@@ -12,6 +12,9 @@ _COST, _COST_END = "<!-- cost -->", "<!-- end of cost -->"
 _WORSE, _AT_LEAST_S = 1.25, 0.05
 """A median that grew by a quarter, and by more than what two runs on one machine differ by."""
 _COUNTS = ("lost", "client_errors", "two_writable")
+_NEVER = ("lost", "two_writable")
+_ERRORS_MORE = 1.0
+"""A round: how often a client tries again before it gets on is chance."""
 _HEAD = (
     "| fault | mode | n | median | p95 | max | floor | lost | client errors | two writable |",
     "|---|---|---|---|---|---|---|---|---|---|",
@@ -40,7 +43,10 @@ def worse(rows: Sequence[Row]) -> list[str]:
 def _worse(now: Row, before: Row | None) -> list[str]:
     if before is None:
         return []
-    told = [f"{name} was {before[name]} and is {now[name]}" for name in _COUNTS if now[name] > before[name]]
+    told = [f"{name} was {before[name]} and is {now[name]}" for name in _NEVER if now[name] > before[name]]
+    errors, errors_before = (row["client_errors"] / row["n"] for row in (now, before))
+    if errors > errors_before + _ERRORS_MORE:
+        told.append(f"client errors were {errors_before:g} a round and are {errors:g}")
     grown_s = now["median_s"] - before["median_s"]
     if grown_s > _AT_LEAST_S and now["median_s"] > before["median_s"] * _WORSE:
         told.append(f"the median was {before['median_s']:g} s and is {now['median_s']:g} s")

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import math
 import os
 import platform
 import statistics
@@ -81,7 +82,7 @@ async def _measured(lab: Lab, case: Case, version: int, count: int, least: Floor
     median_s, floor_s = statistics.median(gaps_s), least.of(case.fault)
     return {
         "fault": case.fault, "mode": f"{case.mode}, {case.timings}", "version": version, "n": count,
-        "median_s": round(median_s, 3), "p95_s": round(gaps_s[min(int(count * 0.95), count - 1)], 3), "max_s": round(gaps_s[-1], 3),
+        "median_s": round(median_s, 3), "p95_s": round(gaps_s[math.ceil(count * 0.95) - 1], 3), "max_s": round(gaps_s[-1], 3),
         "floor_s": round(floor_s, 3), "ratio": round(median_s / floor_s, 1),
         **{key: sum(one[key] for one in rounds) for key in ("lost", "client_errors", "two_writable")},
     }  # fmt: skip
