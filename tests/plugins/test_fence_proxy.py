@@ -131,6 +131,8 @@ async def test_d1_b6_one_of_two_away_is_no_proof_and_nothing_is_touched(pair: Pa
             away = here.server("b2", hostname="127.0.0.2")
             async with fenced(pair, here.ini, tmp_path, here.server(), away) as handyrep:
                 assert untouched(await handyrep.fence())
+                tested = await handyrep.fence("test")
+                assert (tested.outcome, tested.details.startswith("b2: ")) == (FAIL, True)
             assert here.ini.read_text() == before
             assert port_seen(client) == pair.master.port
 

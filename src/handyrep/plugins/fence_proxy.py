@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar, cast
 
 from handyrep.errors import PluginError
 from handyrep.model.answer import Outcome
@@ -21,6 +22,9 @@ from handyrep.plugins.pgbouncer_failover import pgbouncer_failover
 _MANAGERS: Mapping[str, type[multi_pgbouncer]] = {kind.__name__: kind for kind in (multi_pgbouncer, pgbouncer_failover)}
 _SHARE = 0.3
 """Of the time that is left, for each of its steps: what was done must be put back in what then remains."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class fence_proxy(handyrepplugin):
@@ -89,12 +93,7 @@ class fence_proxy(handyrepplugin):
         try:
             name = servername or self.master().name
             gates = self._gates(name)
-            auditing = asyncio.create_task(self._audited(name, gates))
-            try:
-                await self._looked(gates)
-                told = await auditing
-            finally:
-                auditing.cancel()
+            told, _ = await _both(self._audited(name, gates), self._looked(gates))
             self._refuse_direct_clients(name)
         except PluginError as error:
             return self.fail(error.what)
@@ -177,3 +176,12 @@ class fence_proxy(handyrepplugin):
 
         servers = [self.server(name) for name in gates]
         return together(await on_each(servers, at, limit_s=self.call.left_s() * share, acts=True), "are done")
+
+
+async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """What came of these, at once; neither is left at work. Raises what the second raised, else the first."""
+    ended = await asyncio.gather(one, other, return_exceptions=True)
+    raised = next((result for result in reversed(ended) if isinstance(result, BaseException)), None)
+    if raised is not None:
+        raise raised
+    return cast("tuple[T, U]", tuple(ended))
