@@ -2,11 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeVar, cast
 
 from handyrep.errors import DatabaseError, HostKeyError, NoAnswerError, PluginError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.server import Server
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+async def both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """What came of these two, at once. Neither is left at work when the other raises; then the first that raised is what is told."""
+    ended = await asyncio.gather(one, other, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("tuple[T, U]", tuple(ended))
 
 
 async def on_each(

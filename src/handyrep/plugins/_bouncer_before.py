@@ -3,12 +3,12 @@
 Raises NoAnswerError and DatabaseError like the helpers that it uses, except where it says so.
 """
 
-import asyncio
 import dataclasses
 
 from handyrep.config.settings import FailoverSettings
 from handyrep.errors import NoAnswerError
 from handyrep.model.result import Result, fail, success
+from handyrep.plugins._at_once import both
 from handyrep.plugins._bouncer_change import not_as
 from handyrep.plugins._bouncer_config import MARK, File, Place, template_from
 from handyrep.plugins._bouncer_console import Console, is_alone, objection
@@ -39,9 +39,8 @@ class Before:
 
     async def objection(self, plan: File) -> Result | None:
         """A FAIL when this file must not be put there."""
-        foreign, can_log, trial = await asyncio.gather(
-            self._foreign(), self.host.can_log(plan.logfile), self.host.tried(plan.text, self.program)
-        )
+        trying = both(self.host.can_log(plan.logfile), self.host.tried(plan.text, self.program))
+        foreign, (can_log, trial) = await both(self._foreign(), trying)
         if foreign is not None:
             return foreign
         if not can_log:

@@ -3,7 +3,6 @@
 Raises NoAnswerError and PluginError like the helpers that it uses, except where it says so: then where it leads is not known.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from handyrep.errors import NoAnswerError, PluginError
 from handyrep.model.result import Result, fail, success
+from handyrep.plugins._at_once import both
 from handyrep.plugins._haproxy_config import MARK, Plan, Slot, State
 from handyrep.plugins._haproxy_console import Found, MasterSocket
 from handyrep.plugins.handyrepplugin import last_words
@@ -48,7 +48,7 @@ class Change:
         """Why this must not take the place of the file that is there, or ''. That HAProxy is silent is no reason."""
         if there.exit_status != 0:
             return f"{self.file} cannot be read: {last_words(there)}"
-        tried, refusal = await asyncio.gather(
+        tried, refusal = await both(
             self.host.run("sh", "-c", _TRY, "try", self.program, stdin=content.encode()), self._refusal()
         )
         if tried.exit_status != 0:

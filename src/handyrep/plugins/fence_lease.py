@@ -1,6 +1,5 @@
 """fence_lease: the master holds a lease that HandyRep renews; when it is over and no replica is attached, the master's own host stops it."""
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _starving
-from handyrep.plugins._at_once import on_each
+from handyrep.plugins._at_once import both, on_each
 from handyrep.plugins._lease import RATE_ERROR, Known, Terms, host_clock, name_of, remember, remembered
 from handyrep.plugins._lease_guard import ARM, GUARD, LEAVE, LEFT, PURPOSES, RENEW, ROOM
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -100,7 +99,7 @@ class fence_lease(handyrepplugin):
         known.rested_on = False
         told = known.told or tuple(s.name for s in self._others(servername))
         replicas = [s for s in self._others(servername) if s.name in told]
-        back, lease = await asyncio.gather(_starving.put_back(self, replicas), self.keep(servername))
+        back, lease = await both(_starving.put_back(self, replicas), self.keep(servername))
         if back.outcome is not Outcome.SUCCESS:
             return back
         return self.success(f"{back.details}; {lease.details}")

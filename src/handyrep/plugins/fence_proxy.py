@@ -1,9 +1,7 @@
 """fence_proxy: holds the clients of an old master back at every pgbouncer, where there is no other way to it."""
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar, cast
 
 from handyrep.errors import PluginError
 from handyrep.model.answer import Outcome
@@ -11,7 +9,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import read_options
-from handyrep.plugins._at_once import on_each, together
+from handyrep.plugins._at_once import both, on_each, together
 from handyrep.plugins._bouncer_gate import Gate, View
 from handyrep.plugins._bouncer_places import may_lead_to
 from handyrep.plugins._direct_clients import audit
@@ -22,9 +20,6 @@ from handyrep.plugins.pgbouncer_failover import pgbouncer_failover
 _MANAGERS: Mapping[str, type[multi_pgbouncer]] = {kind.__name__: kind for kind in (multi_pgbouncer, pgbouncer_failover)}
 _SHARE = 0.3
 """Of the time that is left, for each of its steps: what was done must be put back in what then remains."""
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class fence_proxy(handyrepplugin):
@@ -93,7 +88,7 @@ class fence_proxy(handyrepplugin):
         try:
             name = servername or self.master().name
             gates = self._gates(name)
-            told, _ = await _both(self._audited(name, gates), self._looked(gates))
+            told, _ = await both(self._audited(name, gates), self._looked(gates))
             self._refuse_direct_clients(name)
         except PluginError as error:
             return self.fail(error.what)
@@ -136,9 +131,7 @@ class fence_proxy(handyrepplugin):
             views[name] = await gates[name].look()
 
         manager = self.settings.failover.connection_failover_method
-        able, seen = await asyncio.gather(
-            self.use_plugin(Kind.CONNECTION_FAILOVER, manager, "test"), self._at_each(gates, look)
-        )
+        able, seen = await both(self.use_plugin(Kind.CONNECTION_FAILOVER, manager, "test"), self._at_each(gates, look))
         if able.outcome is not Outcome.SUCCESS:
             raise PluginError(able.details)
         if seen.outcome is not Outcome.SUCCESS:
@@ -176,12 +169,3 @@ class fence_proxy(handyrepplugin):
 
         servers = [self.server(name) for name in gates]
         return together(await on_each(servers, at, limit_s=self.call.left_s() * share, acts=True), "are done")
-
-
-async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
-    """What came of these, at once; neither is left at work. Raises what the second raised, else the first."""
-    ended = await asyncio.gather(one, other, return_exceptions=True)
-    raised = next((result for result in reversed(ended) if isinstance(result, BaseException)), None)
-    if raised is not None:
-        raise raised
-    return cast("tuple[T, U]", tuple(ended))

@@ -12,6 +12,7 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._at_once import both
 from handyrep.plugins._left_in_pgdata import CLONING, FENCED, Left
 from handyrep.plugins._stopping import FENCE, LOOK, RELEASE
 from handyrep.plugins._wal_end import control_values, wal_end
@@ -60,9 +61,9 @@ class fence_stop(handyrepplugin):
         if self._age_s(_well(servername)) <= _STILL_WELL_S:
             return await self._fenced(server, *await self._ordered(server))
         if self._age_s(servername) <= _JUST_S:
-            done, settled = await asyncio.gather(self._fenced(server, _IDLE, _ONE_LOOK), self._is_settled(server))
+            done, settled = await both(self._fenced(server, _IDLE, _ONE_LOOK), self._is_settled(server))
             return done if settled and done.outcome is Outcome.SUCCESS else await self._stopped(server)
-        (ended, hindered), settled = await asyncio.gather(self._looked(server, _LOGIN_S), self._is_settled(server))
+        (ended, hindered), settled = await both(self._looked(server, _LOGIN_S), self._is_settled(server))
         if hindered:
             return self.fail(f"nothing is proven and nothing was done: {hindered}", untouched=True)
         return await (self._fenced(server, _IDLE, _ONE_LOOK) if ended and settled else self._stopped(server))

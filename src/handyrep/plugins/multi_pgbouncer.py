@@ -1,6 +1,5 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import PurePosixPath
@@ -12,7 +11,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._at_once import on_each, together
+from handyrep.plugins._at_once import both, on_each, together
 from handyrep.plugins._bouncer_before import Before, longest_failover_s
 from handyrep.plugins._bouncer_change import Change
 from handyrep.plugins._bouncer_config import File, Target, render, targets
@@ -202,7 +201,7 @@ class multi_pgbouncer(tells_of_bouncers):
     async def _rewrite(self, server: Server, plan: File) -> Result:
         """Nothing is pushed to a pgbouncer that would not take it; one that is away finds its file when it is back."""
         before = self._before(server)
-        refused, heard = await asyncio.gather(before.objection(plan), before.heard())
+        refused, heard = await both(before.objection(plan), before.heard())
         if refused is not None:
             return refused
         if isinstance(heard, Result):
