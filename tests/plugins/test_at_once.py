@@ -18,6 +18,15 @@ async def test_what_came_of_each_in_their_order() -> None:
     assert await both(after(5, "one"), after(1, "other")) == ("one", "other")
 
 
+async def test_an_error_that_is_returned_is_no_error_that_is_raised() -> None:
+    error = NoAnswerError("silent")
+
+    async def returns() -> NoAnswerError:
+        return error
+
+    assert await both(returns(), after(1, "other")) == (error, "other")
+
+
 @pytest.mark.parametrize("first", [True, False])
 async def test_when_one_raises_the_other_has_ended_too(first: bool) -> None:
     """A plugin that returns while a helper is at work is told to lack an await, and why it failed is lost."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from handyrep.errors import DatabaseError, HostKeyError, NoAnswerError, PluginError
 from handyrep.model.answer import Outcome
@@ -14,12 +14,10 @@ U = TypeVar("U")
 
 
 async def both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
-    """What came of these two, at once. Neither is left at work when the other raises; then the first that raised is what is told."""
-    ended = await asyncio.gather(one, other, return_exceptions=True)
-    for result in ended:
-        if isinstance(result, BaseException):
-            raise result
-    return cast("tuple[T, U]", tuple(ended))
+    """What came of these two, at once. Neither is left at work when the other raises; then that is raised."""
+    first, second = asyncio.ensure_future(one), asyncio.ensure_future(other)
+    await asyncio.gather(first, second, return_exceptions=True)
+    return first.result(), second.result()
 
 
 async def on_each(

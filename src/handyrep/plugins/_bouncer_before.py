@@ -39,11 +39,10 @@ class Before:
 
     async def objection(self, plan: File) -> Result | None:
         """A FAIL when this file must not be put there."""
-        trying = both(self.host.can_log(plan.logfile), self.host.tried(plan.text, self.program))
-        foreign, (can_log, trial) = await both(self._foreign(), trying)
+        foreign, trial = await both(self._foreign(), self.host.tried(plan.text, self.program, plan.logfile))
         if foreign is not None:
             return foreign
-        if not can_log:
+        if not trial.can_log:
             return fail(f"{self.owner} cannot write {plan.logfile}: reloading would end a pgbouncer that runs")
         if trial.refused:
             return fail(f"pgbouncer does not take what the template gives, so nothing was pushed: {trial.refused}")

@@ -60,7 +60,9 @@ class Gate:
 
     async def shut(self, view: View) -> None:
         """Let a pgbouncer that starts from now on lead nowhere with these names. The running one goes on."""
-        await self._put(blocked(view.text, view.names))
+        text = blocked(view.text, view.names)
+        if text != view.text:
+            await self._put(text)
 
     async def cut(self, view: View) -> None:
         """End every session of these names, let new clients wait, and look."""

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from handyrep.plugins.handyrepplugin import handyrepplugin
 
 _READ = '[ -e "$1" ] || exit 0; exec cat -- "$1"'
-_CAN_LOG = 'if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi'
-_TRY = """
+_NO_LOG = "handyrep: no log"
+_TRY = f"""
 set -eu
 umask 077
+can_log() {{ if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi; }}
+[ -z "$3" ] || can_log "$3" || {{ echo "{_NO_LOG}"; exit 0; }}
 command -v -- "$1" >/dev/null
 file=$(mktemp)
 trap 'rm -f "$file"' EXIT
@@ -44,10 +46,14 @@ _REVIVE = """
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
-    """How pgbouncer read a file: why it does not take it, or why that is not known; both are '' when it takes it."""
+    """How pgbouncer read a file: why it does not take it, or why that is not known; both are '' when it takes it.
+
+    `can_log`: False when it could not open the log file that is named there. One that runs ends when it is told to reload then.
+    """
 
     refused: str = ""
     not_tried: str = ""
+    can_log: bool = True
 
 
 class BouncerHost:
@@ -101,9 +107,11 @@ class BouncerHost:
             lines.append(await self.expanded(await self.text(file), depth + 1) if file else line)
         return "\n".join(lines)
 
-    async def tried(self, content: str, program: str) -> "Trial":
+    async def tried(self, content: str, program: str, logfile: str) -> "Trial":
         """Let the host's own pgbouncer read this as its file, without starting."""
-        ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, stdin=(content + _QUIET).encode())
+        ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, logfile, stdin=(content + _QUIET).encode())
+        if ran.stdout.startswith(_NO_LOG):
+            return Trial(can_log=False)
         said = [match[1] for line in ran.stdout.splitlines() if (match := _LOG_LINE.fullmatch(line))]
         if _REFUSED in ran.stdout:
             return Trial(refused=_WHERE.sub(r", line \1", (said or [_REFUSED])[0])[:300])
@@ -115,10 +123,6 @@ class BouncerHost:
         if ran.exit_status == 0 or self._account() is RunAs.ROOT:
             return ran
         return await self._plugin.run_as_root(self._server.name, "test", "-w", str(PurePosixPath(self._file).parent))
-
-    async def can_log(self, logfile: str) -> bool:
-        """False when pgbouncer could not open its log file. One that runs ends when it is told to reload then."""
-        return not logfile or (await self.run("sh", "-c", _CAN_LOG, "can_log", logfile)).exit_status == 0
 
     async def addresses(self) -> frozenset[str]:
         """From where other hosts may see it."""
