@@ -1,5 +1,7 @@
 """pgbouncer.ini is handled with no more rights than it takes."""
 
+from typing import cast
+
 import pytest
 
 from handyrep.model.answer import Outcome
@@ -9,6 +11,8 @@ from handyrep.model.server import Server
 from handyrep.plugin_api import fakes
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.testing import try_plugin
+from handyrep.plugins._bouncer_host import BouncerHost
+from handyrep.plugins.handyrepplugin import handyrepplugin
 from handyrep.ports import Command, Ran, RunAs
 
 
@@ -61,3 +65,23 @@ def test_root_is_asked_only_where_the_folder_is_not_the_owners() -> None:
         if "put_file" in argv
     ]
     assert puts == [(RunAs.POSTGRES, ""), (RunAs.ROOT, "postgres:")]
+
+
+class RootAlone:
+    """Stands where a plugin stands; only root can write."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, object] = {}
+        self.asked: list[RunAs] = []
+
+    async def put_file(self, *_: str, run_as: RunAs, **__: str) -> Ran:
+        self.asked.append(run_as)
+        return Ran(0 if run_as is RunAs.ROOT else 1, "", "Permission denied")
+
+
+async def test_where_only_root_could_write_it_root_is_asked_first_the_next_time() -> None:
+    """Clients wait meanwhile."""
+    server, plugin = fakes.example_cluster().servers[0], RootAlone()
+    host = BouncerHost(cast("handyrepplugin", plugin), server, server.postgres_os_user, "/etc/pgbouncer/pgbouncer.ini")
+    assert [(await host.put("")).exit_status for _ in range(2)] == [0, 0]
+    assert plugin.asked == [RunAs.POSTGRES, RunAs.ROOT, RunAs.ROOT]

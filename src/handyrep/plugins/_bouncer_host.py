@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -67,15 +68,27 @@ class BouncerHost:
 
     async def put(self, content: str) -> Ran:
         """Replace the file in one step: as its owner, or as root where the folder is not the owner's."""
-        account = self._account()
-        if account is not RunAs.ROOT:
-            ran = await self._plugin.put_file(self._server.name, self._file, content, run_as=account, mode=_MODE)
-            if ran.exit_status == 0:
-                return ran
-        owner = f"{self._owner}:"
-        return await self._plugin.put_file(
-            self._server.name, self._file, content, run_as=RunAs.ROOT, mode=_MODE, owner=owner
-        )
+
+        async def by(account: RunAs) -> Ran:
+            owner = f"{self._owner}:" if account is RunAs.ROOT else ""
+            return await self._plugin.put_file(
+                self._server.name, self._file, content, run_as=account, mode=_MODE, owner=owner
+            )
+
+        return await self._by_whoever_can(by)
+
+    async def _by_whoever_can(self, act: Callable[[RunAs], Awaitable[Ran]]) -> Ran:
+        """The owner, else root; the one that could the last time is asked first."""
+        remembered = f"who writes {self._file} on {self._server.name}"
+        first, other = self._account(), RunAs.ROOT
+        if self._plugin.memory.get(remembered) is RunAs.ROOT:
+            first, other = other, first
+        by, ran = first, await act(first)
+        if ran.exit_status != 0 and other is not first:
+            by, ran = other, await act(other)
+        if ran.exit_status == 0:
+            self._plugin.memory[remembered] = by
+        return ran
 
     async def revived(self, service: str) -> bool:
         """Start this service of systemd if it has failed. One that somebody stopped is left alone."""
@@ -119,10 +132,14 @@ class BouncerHost:
 
     async def can_put(self) -> Ran:
         """Exit status 0 when put() could work."""
-        ran = await self.run("test", "-w", str(PurePosixPath(self._file).parent))
-        if ran.exit_status == 0 or self._account() is RunAs.ROOT:
-            return ran
-        return await self._plugin.run_as_root(self._server.name, "test", "-w", str(PurePosixPath(self._file).parent))
+        argv = ("test", "-w", str(PurePosixPath(self._file).parent))
+
+        async def by(account: RunAs) -> Ran:
+            if account is self._account():
+                return await self.run(*argv)
+            return await self._plugin.run_as_root(self._server.name, *argv)
+
+        return await self._by_whoever_can(by)
 
     async def addresses(self) -> frozenset[str]:
         """From where other hosts may see it."""
