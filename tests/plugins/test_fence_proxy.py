@@ -106,6 +106,25 @@ async def test_d3_d4_no_session_is_left_and_new_clients_go_on_at_the_new_master(
         assert time.monotonic() - began < 4
 
 
+async def test_what_is_held_back_already_is_not_written_again_and_more_than_that_stays_held_back(
+    pair: Pair, one: Bouncer, tmp_path: Path
+) -> None:
+    """block() holds readers back too; the fence needs the writers alone, and must not let the readers on."""
+    before = one.ini.read_text()
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        assert (await handyrep.call(newmaster="m1")).outcome is SUCCESS
+        led = one.ini.read_text()
+        assert (await handyrep.call("block")).outcome is SUCCESS
+        held, written = one.ini.read_text(), one.ini.stat()
+        assert (await handyrep.fence()).outcome is SUCCESS
+        assert (one.ini.read_text(), one.ini.stat().st_ino) == (held, written.st_ino)
+        one.stop()
+        one.start()
+        assert one.leads()["postgres"] == one.leads()["postgres_ro"] == 1
+        assert (await handyrep.fence("release")).outcome is SUCCESS
+        assert one.ini.read_text() == led != before
+
+
 async def test_release_puts_back_the_file_and_lets_clients_on_also_after_a_restart(
     pair: Pair, one: Bouncer, tmp_path: Path
 ) -> None:

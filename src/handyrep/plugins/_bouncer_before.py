@@ -71,10 +71,9 @@ class Before:
 
     async def usable(self, plan: File, longest_s: float) -> Result:
         """Whether the file could be put there and taken up. Clients may have to wait for `longest_s`: less patience is told."""
-        refused = await self.objection(plan)
+        refused, ran = await both(self.objection(plan), self.host.can_put())
         if refused is not None:
             return refused
-        ran = await self.host.can_put()
         if ran.exit_status != 0:
             return fail(f"the folder of {self.file} cannot be written: {last_words(ran)}")
         why = await objection(self.console, self.file)

@@ -6,7 +6,7 @@ The file as it was stands above it, unchanged: taking the end away puts it back.
 import re
 from collections.abc import Iterable
 
-from handyrep.plugins._bouncer_config import MARK_PLACE, Target
+from handyrep.plugins._bouncer_config import MARK_PLACE, Target, parse_databases
 
 _FOOT = "; Put here by HandyRep to hold clients back: by these lines the names above lead nowhere."
 _INCLUDE = re.compile(r"%include[ \t]+(.*)")
@@ -22,6 +22,12 @@ def blocked(text: str, names: Iterable[str]) -> str:
 def unblocked(text: str) -> str:
     """The file as it was."""
     return text.partition(f"\n{_FOOT}\n")[0]
+
+
+def held_back(text: str) -> frozenset[str]:
+    """The names that lead nowhere by that end."""
+    lines = text.partition(f"\n{_FOOT}\n")[2]
+    return frozenset(name for name, target in parse_databases(lines).items() if leads_nowhere(target))
 
 
 def leads_nowhere(target: Target) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from handyrep.errors import PluginError
 from handyrep.plugins._bouncer_config import MARK, Target, parse_databases, refuse_name
 from handyrep.plugins._bouncer_console import Console, Entry, is_alone, objection, offers_any_name
-from handyrep.plugins._bouncer_foot import blocked, leads_nowhere, unblocked
+from handyrep.plugins._bouncer_foot import blocked, held_back, leads_nowhere, unblocked
 from handyrep.plugins._bouncer_host import BouncerHost
 from handyrep.plugins.handyrepplugin import last_words
 from handyrep.ports import Clock
@@ -60,9 +60,8 @@ class Gate:
 
     async def shut(self, view: View) -> None:
         """Let a pgbouncer that starts from now on lead nowhere with these names. The running one goes on."""
-        text = blocked(view.text, view.names)
-        if text != view.text:
-            await self._put(text)
+        if not view.names <= held_back(view.text):
+            await self._put(blocked(view.text, view.names | held_back(view.text)))
 
     async def cut(self, view: View) -> None:
         """End every session of these names, let new clients wait, and look."""
