@@ -196,13 +196,13 @@ async def test_why_it_cannot_be_done_is_told_though_the_clients_are_still_asked_
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["handyrep.plugins.fence_proxy"]
-    real = module.audit
+    real = module.ask
 
-    async def slow(plugin: handyrepplugin, name: str, proxies: frozenset[str]) -> Any:
+    async def slow(plugin: handyrepplugin, name: str) -> Any:
         await plugin.run_as_login("b1", "sleep", "0.5")
-        return await real(plugin, name, proxies)
+        return await real(plugin, name)
 
-    monkeypatch.setattr(module, "audit", slow)
+    monkeypatch.setattr(module, "ask", slow)
     with bouncer(pair.master.port, so_reuseport="1") as it:
         async with fenced(pair, it.ini, tmp_path, it.server()) as handyrep:
             done = await handyrep.fence("test")

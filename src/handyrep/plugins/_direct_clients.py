@@ -37,22 +37,43 @@ class Audit:
     told: str
 
 
-async def audit(plugin: "handyrepplugin", master: str, proxies: frozenset[str]) -> Audit:
-    """Ask the master. `proxies` are the addresses from which sessions may come."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heard:
+    """What the master told. `ours`: the address that HandyRep is seen with. `untold`: why something could not be asked."""
+
+    sessions: tuple[Row, ...] | None = None
+    rules: tuple[Row, ...] | None = None
+    ours: str = ""
+    untold: str = ""
+
+
+async def ask(plugin: "handyrepplugin", master: str) -> Heard:
+    """Ask the master for its sessions, and whom pg_hba.conf lets in."""
     try:
         login, ours = await _asks_as(plugin, master)
         sessions = await _ask(plugin, master, _SESSIONS, login)
     except HandyRepError as error:
-        return Audit(None, f"whether clients come directly was not asked: {error.what}")
-    own = frozenset({plugin.settings.handyrep.handyrep_user, plugin.settings.handyrep.replication_user})
-    seen = tuple(
-        sorted(f"{row['role']} from {row['address']}" for row in sessions if is_direct(row, proxies, own, ours))
-    )
+        return Heard(untold=error.what)
     try:
-        rules = await _ask(plugin, master, _RULES, Login.SUPERUSER)
+        return Heard(sessions, await _ask(plugin, master, _RULES, Login.SUPERUSER), ours)
     except HandyRepError as error:
-        return Audit(seen, f"pg_hba.conf was not looked at: {error.what}")
-    return Audit(seen, _wide(rules, proxies | {ours}, own))
+        return Heard(sessions, ours=ours, untold=error.what)
+
+
+def audit(heard: Heard, proxies: frozenset[str], own_roles: frozenset[str]) -> Audit:
+    """`proxies` are the addresses from which sessions may come, `own_roles` those of HandyRep and replication."""
+    if heard.sessions is None:
+        return Audit(None, f"whether clients come directly was not asked: {heard.untold}")
+    seen = tuple(
+        sorted(
+            f"{row['role']} from {row['address']}"
+            for row in heard.sessions
+            if is_direct(row, proxies, own_roles, heard.ours)
+        )
+    )
+    if heard.rules is None:
+        return Audit(seen, f"pg_hba.conf was not looked at: {heard.untold}")
+    return Audit(seen, _wide(heard.rules, proxies | {heard.ours}, own_roles))
 
 
 async def _asks_as(plugin: "handyrepplugin", master: str) -> tuple[Login, str]:

@@ -12,7 +12,7 @@ from handyrep.plugin_api.options import read_options
 from handyrep.plugins._at_once import both, on_each, together
 from handyrep.plugins._bouncer_gate import Gate, View
 from handyrep.plugins._bouncer_places import may_lead_to
-from handyrep.plugins._direct_clients import audit
+from handyrep.plugins._direct_clients import ask, audit
 from handyrep.plugins.handyrepplugin import handyrepplugin
 from handyrep.plugins.multi_pgbouncer import multi_pgbouncer
 from handyrep.plugins.pgbouncer_failover import pgbouncer_failover
@@ -145,10 +145,11 @@ class fence_proxy(handyrepplugin):
         async def add(name: str) -> None:
             proxies.update(await gates[name].addresses())
 
-        known = await self._at_each(gates, add)
+        known, heard = await both(self._at_each(gates, add), ask(self, servername))
         if known.outcome is not Outcome.SUCCESS:
             return f"whether clients come directly was not asked: {known.details}"
-        found = await audit(self, servername, frozenset(proxies))
+        own_roles = frozenset({self.settings.handyrep.handyrep_user, self.settings.handyrep.replication_user})
+        found = audit(heard, frozenset(proxies), own_roles)
         if found.seen is not None:
             self.memory[servername] = found.seen
         return found.told
