@@ -1,5 +1,6 @@
 """fence_proxy on real pgbouncers: with its proof no client reaches the old master, and without one all is as it was."""
 
+import asyncio
 import contextlib
 import dataclasses
 import sys
@@ -35,6 +36,7 @@ from tests.plugins.bouncers import (
     port_seen,
     postgres_server,
 )
+from tests.plugins.pair import eventually
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 
@@ -123,6 +125,42 @@ async def test_what_is_held_back_already_is_not_written_again_and_more_than_that
         assert one.leads()["postgres"] == one.leads()["postgres_ro"] == 1
         assert (await handyrep.fence("release")).outcome is SUCCESS
         assert one.ini.read_text() == led != before
+
+
+async def test_who_waits_already_goes_on_waiting_and_is_let_on_at_the_new_master(
+    pair: Pair, one: Bouncer, tmp_path: Path
+) -> None:
+    """A second KILL would end it, and one that just logs in would never be served."""
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        assert (await handyrep.call("block")).outcome is SUCCESS
+        waiting = asyncio.create_task(asyncio.to_thread(new_clients_port, one))
+        await eventually(lambda: one.console("show clients")[1:])
+        assert (await handyrep.fence()).outcome is SUCCESS
+        assert (await handyrep.call(newmaster="r1")).outcome is SUCCESS
+        assert await asyncio.wait_for(waiting, 20) == pair.replica.port
+
+
+async def test_a_session_that_is_left_at_a_paused_name_is_ended_all_the_same(
+    pair: Pair, one: Bouncer, tmp_path: Path
+) -> None:
+    with one.connect() as busy, contextlib.closing(one.connect("pgbouncer")) as console:
+        busy.execute("begin")
+        busy.execute("select 1")
+        console.pgconn.send_query(b"pause postgres")
+        await eventually(lambda: dict(paused(one))["postgres"])
+        async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+            assert (await handyrep.fence()).outcome is SUCCESS
+        assert one.console("show servers") == []
+        assert refused(busy)
+
+
+def new_clients_port(one: Bouncer) -> int:
+    with one.connect() as client:
+        return port_seen(client)
+
+
+def paused(one: Bouncer) -> list[tuple[str, bool]]:
+    return [(row[0], row[-2] == 1) for row in one.console("show databases")]
 
 
 async def test_release_puts_back_the_file_and_lets_clients_on_also_after_a_restart(

@@ -64,8 +64,15 @@ class Gate:
             await self._put(blocked(view.text, view.names | held_back(view.text)))
 
     async def cut(self, view: View) -> None:
-        """End every session of these names, let new clients wait, and look."""
-        await self._console.kill(sorted(view.names & (await self._console.databases()).keys()))
+        """End every session of these names, let new clients wait, and look.
+
+        What is held back already is not KILLed once more: its clients wait well, and one that just logs in may be left waiting for ever,
+        since pgbouncer forgets the pool that it was promised.
+        """
+        found = await self._console.databases()
+        await self._console.kill(sorted(name for name in view.names & found.keys() if not found[name].paused))
+        left = await self._left_free(view)
+        await self._console.kill(sorted(left & found.keys()))
         await self._refuse_free(view)
 
     async def pause(self, view: View, patience_s: float) -> None:
@@ -77,14 +84,18 @@ class Gate:
         await self._refuse_free(view)
 
     async def _refuse_free(self, view: View) -> None:
+        free = await self._left_free(view)
+        if free:
+            raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
+
+    async def _left_free(self, view: View) -> frozenset[str]:
         """Look until none is free. For a client that logs in meanwhile pgbouncer begins a session, which its next round ends."""
         free = await self._free(view)
         for _ in range(_LOOKS_AGAIN):
             if free:
                 await self._clock.sleep(_LOOK_EVERY_S)
                 free = await self._free(view)
-        if free:
-            raise PluginError(f"{', '.join(sorted(free))} cannot be held back")
+        return free
 
     async def _free(self, view: View) -> frozenset[str]:
         after = await self._console.databases()
