@@ -188,3 +188,35 @@ async def test_what_came_late_is_told_once_and_not_again_after_a_whole_look() ->
     world.plugins.calls.clear()
     await world.look()
     assert world.plugins.count("inspect.sees") == 0
+
+
+async def test_what_a_replica_heard_after_the_suspicion_began_counts_once() -> None:
+    """The master was cut off while it was polled: the last that a replica heard is younger than the suspicion, and stays so for ever."""
+    world = silent()
+    heard_at = [world.clock.monotonic()]
+
+    def told(given: Mapping[str, Any]) -> Result:
+        answer = world.plugins._inspect_run(given)
+        age_s = world.clock.monotonic() - heard_at[0]
+        extra = {**answer.extra, "receiving": True, "message_age_s": age_s}
+        return answer if given["servername"] == "m1" else success(**extra)
+
+    world.boxes["m1"].up = world.boxes["m1"].host = True
+    await looked(world)
+    world.boxes["m1"].up = world.boxes["m1"].host = False
+    world.plugins.instead["inspect.run"] = told
+    world.plugins.instead["fence.test"] = lambda _: success()
+    heard_at[0] = world.clock.monotonic() + APART_S
+    await looked(world)
+    assert rule(world) == "F09"
+    world.clock.now_s += 2.0
+    heard_at[0] = world.clock.monotonic()
+    await looked(world)
+    assert rule(world) == "F09", "it was heard again"
+    world.clock.now_s += 2.0
+    await looked(world)
+    assert rule(world) == "F17"
+
+
+def rule(world: Imagined) -> str:
+    return world.engine.last_verdict.rule if world.engine.last_verdict else ""

@@ -44,6 +44,7 @@ class Check:
         self._engine = engine
         self._polls = 0
         self._suspected_since: float | None = None
+        self._unheard_since = 0.0
         self._restarts_tried = 0
         self._told = ""
         self._unwritten = False
@@ -101,7 +102,7 @@ class Check:
     async def _suspect(self, began: float) -> Result:
         """Something is wrong since the look that began then: the look from everywhere, a verdict, and what it says."""
         if self._suspected_since is None:
-            self._suspected_since = began
+            self._suspected_since = self._unheard_since = began
         return await self._act(await self._situation())
 
     async def _tend(self, picture: Picture) -> None:
@@ -146,10 +147,12 @@ class Check:
             return None if run is None else await engine.conductor.lead(run)
 
     async def _situation(self) -> Situation:
-        """The look from everywhere, and all else that the rules ask for."""
+        """The look from everywhere, and all else that the rules ask for. What a replica heard counts once: in the look that comes next."""
         engine = self._engine
         active = await engine.may_act()
-        looking = asyncio.create_task(engine.observer.suspect(self._suspected_for_s))
+        began = engine.clock.monotonic()
+        looking = asyncio.create_task(engine.observer.suspect(began - self._unheard_since))
+        self._unheard_since = began
         possible = await proofs(engine, looking)
         picture = await looking
         engine.take(picture)

@@ -39,7 +39,8 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
     """
     picture = on.observer.suspicion_of(_NOTHING_BETWEEN_S)
     if picture is None or picture.of(run.old_master).sees_master is not Answer.NO:
-        picture = await on.observer.suspect(suspected_for_s=on.settings.failover.fail_retry_interval)
+        failover = on.settings.failover
+        picture = await on.observer.suspect(max(failover.fail_retry_interval, failover.call_timeout))
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
     stalled = seen.up is Answer.YES and seen.stalled is Answer.YES
