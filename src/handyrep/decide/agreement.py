@@ -66,13 +66,10 @@ def lists_of_heirs(cluster: Cluster, picture: Picture, policy: Policy) -> Mappin
     found: dict[str, str] = {}
     for member in cluster.replicas:
         seen, names = picture.of(member.name), list_of_next_master(cluster, member.name, policy)[0]
-        follows = seen.replicating is Answer.YES and seen.facts is not None and seen.facts.in_recovery
-        if (
-            follows
-            and names is not None
-            and seen.facts is not None
-            and seen.facts.synchronous_standby_names != names.text
-        ):
+        facts = seen.facts if seen.replicating is Answer.YES else None
+        if names is None or facts is None or not facts.in_recovery:
+            continue
+        if facts.synchronous_standby_names != names.text:
             found[member.name] = names.text
     return found
 
