@@ -7,7 +7,16 @@ from tests.lab import faults
 from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched
 from tests.lab.host import Host
+from tests.lab.lab import Lab
 from tests.lab.shell import LabError
+
+
+def fresh(ground: Lab) -> LabCluster:
+    """A new cluster, once its services have started for good. One whose PostgreSQL is killed before that is starting for another minute."""
+    made = ground.cluster(15, disk_mb=1000)
+    for host in made.hosts:
+        host.inside("systemctl", "start", made.layout.unit)
+    return made
 
 
 def stands(cluster: LabCluster) -> bool:
