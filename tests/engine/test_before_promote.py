@@ -8,7 +8,7 @@ import pytest
 
 from handyrep.model.result import Result, fail, success
 from handyrep.plugin_api.contract import Kind
-from tests.engine.test_confirmed_failover import call
+from tests.engine.test_confirmed_failover import assert_given_up_since_it_answers, call
 from tests.engine.world import Imagined
 
 LEAVES_RUNNING = {"proof": "no commit can end there", "last_lsn": ""}
@@ -197,9 +197,7 @@ async def test_a_master_that_comes_back_while_the_replicas_are_halted_is_not_rep
 
     world.plugins.instead["follow.halt"] = back
     await world.look()
-    assert (world.plugins.count("promotion.run"), world.master) == (0, "m1")
-    _, how, text = world.engine.journal.runs()[-1]
-    assert (how, "void" in text) == ("abandoned", True)
+    assert_given_up_since_it_answers(world)
 
 
 async def test_the_silence_of_a_master_that_its_fence_left_as_it_was_is_not_waited_out() -> None:

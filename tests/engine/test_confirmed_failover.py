@@ -109,6 +109,13 @@ async def test_accepting_a_loss_does_not_excuse_anything_else() -> None:
     assert (refused["result"], "no replica may take over" in refused["details"]) == ("FAIL", True)
 
 
+def assert_given_up_since_it_answers(world: Imagined) -> None:
+    """Nobody was promoted in the place of a master that takes logins again."""
+    assert (world.plugins.count("promotion.run"), world.master) == (0, "m1")
+    _, how, text = world.engine.journal.runs()[-1]
+    assert (how, "void" in text) == ("abandoned", True)
+
+
 async def test_a_word_that_is_no_longer_true_promotes_nobody() -> None:
     """HandyRep was killed after the word was taken; meanwhile somebody switched the old master on again."""
     world = await powered_off()
@@ -121,9 +128,7 @@ async def test_a_word_that_is_no_longer_true_promotes_nobody() -> None:
     world.boxes["m1"].up = world.boxes["m1"].host = True
     world.restarted()
     await world.look()
-    assert (world.plugins.count("promotion.run"), world.master) == (0, "m1")
-    _, how, text = world.engine.journal.runs()[-1]
-    assert (how, "void" in text) == ("abandoned", True)
+    assert_given_up_since_it_answers(world)
 
 
 async def test_a_killed_handyrep_goes_on_with_the_word_from_its_journal() -> None:

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,32 @@ async def test_a_session_that_is_begun_for_who_logs_in_while_clients_are_held_ba
         done = await handyrep.fence()
     assert done.outcome is outcome
     assert ("postgres cannot be held back" in done.details) is (outcome is FAIL)
+
+
+async def test_a_name_of_which_the_look_did_not_know_is_no_proof_and_is_not_killed(
+    pair: Pair, one: Bouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file does not hold it back: a pgbouncer that restarts would lead it on."""
+    real_sessions, real_kill, killed = Console.sessions, Console.kill, set[str]()
+
+    async def sessions(self: Console) -> tuple[Row, ...]:
+        seen = await real_sessions(self)
+        row = {"database": "elsewhere", "addr": "192.0.2.1", "port": 1, "close_needed": 0}
+        return (*seen, row) if (await self.databases())["postgres"].paused else seen
+
+    async def kill(self: Console, names: Iterable[str]) -> None:
+        killed.update(chosen := list(names))
+        await real_kill(self, chosen)
+
+    monkeypatch.setattr(Console, "sessions", sessions)
+    monkeypatch.setattr(Console, "kill", kill)
+    line = f"elsewhere = host=127.0.0.1 port={pair.replica.port}"
+    text = one.ini.read_text().replace("[databases]\n", f"[databases]\n{line}\n")
+    one.ini.write_text(text)
+    one.console("reload")
+    async with fenced(pair, one.ini, tmp_path, one.server()) as handyrep:
+        done = await handyrep.fence()
+    assert (done.outcome, "elsewhere cannot be held back" in done.details, killed) == (FAIL, True, {"postgres"})
 
 
 async def test_why_it_cannot_be_done_is_told_though_the_clients_are_still_asked_for(

@@ -387,17 +387,22 @@ async def test_its_wal_is_read_from_where_it_was_last_seen(m1: Node, behind_byte
     assert begun[1:] == ([redo] if behind_bytes else [])
 
 
-async def test_a_look_of_a_moment_ago_is_not_repeated_and_the_service_is_asked_meanwhile(m1: Node) -> None:
-    m1.stop("immediate")
-    looks: list[Command] = []
+def written_down() -> tuple[Silent, list[Command]]:
+    """Hosts as they are, and every command that they are given."""
+    ran: list[Command] = []
 
-    def counted(command: Command) -> bool:
-        looks.append(command)
+    def noted(command: Command) -> bool:
+        ran.append(command)
         return False
 
-    async with plugins(
-        m1.server("master", restart_method="restart_pg_ctl"), hosts=Silent(counted, sent=True), options={NAME: {}}
-    ) as called:
+    return Silent(noted, sent=True), ran
+
+
+async def test_a_look_of_a_moment_ago_is_not_repeated_and_the_service_is_asked_meanwhile(m1: Node) -> None:
+    m1.stop("immediate")
+    hosts, looks = written_down()
+    master = m1.server("master", restart_method="restart_pg_ctl")
+    async with plugins(master, hosts=hosts, options={NAME: {}}) as called:
         assert (await called.call(Kind.FENCE, NAME, "test", servername="m1")).outcome is SUCCESS
         done = await called.call(Kind.FENCE, NAME, servername="m1")
     assert_fenced(m1, done)
@@ -411,15 +416,9 @@ async def test_one_that_was_hastened_a_moment_ago_is_stopped_without_another_loo
     m1: Node, later_s: float, looks: int
 ) -> None:
     """Clients wait by then."""
-    ran: list[Command] = []
-
-    def counted(command: Command) -> bool:
-        ran.append(command)
-        return False
-
-    async with plugins(
-        m1.server("master", restart_method="restart_pg_ctl"), hosts=Silent(counted, sent=True), options={NAME: {}}
-    ) as called:
+    hosts, ran = written_down()
+    master = m1.server("master", restart_method="restart_pg_ctl")
+    async with plugins(master, hosts=hosts, options={NAME: {}}) as called:
         assert (await called.call(Kind.FENCE, NAME, "hasten", servername="m1")).outcome is SUCCESS
         called.caller._memories[NAME]["m1 is well"] -= later_s
         done = await called.call(Kind.FENCE, NAME, servername="m1")
@@ -433,13 +432,7 @@ async def test_only_where_the_service_says_that_it_does_not_run_one_look_is_enou
     m1: Node, method: str, looks: str
 ) -> None:
     """Else whatever starts it again may be about to; and one that is found running after all is looked for three times in any case."""
-    ran: list[Command] = []
-
-    def counted(command: Command) -> bool:
-        ran.append(command)
-        return False
-
-    hosts = Silent(counted, sent=True)
+    hosts, ran = written_down()
     async with plugins(m1.server("master", restart_method=method), hosts=hosts, options={NAME: {}}) as called:
         assert_fenced(m1, await called.call(Kind.FENCE, NAME, servername="m1"))
     (fenced,) = [command.argv for command in ran if "fence" in command.argv]

@@ -147,14 +147,17 @@ class Check:
             return None if run is None else await engine.conductor.lead(run)
 
     async def _situation(self) -> Situation:
-        """The look from everywhere, and all else that the rules ask for. What a replica heard counts once: in the look that comes next."""
+        """The look from everywhere, and all else that the rules ask for.
+
+        What a replica heard counts from about the look before on: call_timeout earlier, so that none falls between two looks.
+        """
         engine = self._engine
         active = await engine.may_act()
         began = engine.clock.monotonic()
         looking = asyncio.create_task(engine.observer.suspect(began - self._unheard_since))
-        self._unheard_since = began
         possible = await proofs(engine, looking)
         picture = await looking
+        self._unheard_since = max(self._unheard_since, began - engine.settings.failover.call_timeout)
         engine.take(picture)
         return Situation(
             cluster=engine.cluster,

@@ -72,7 +72,7 @@ class Gate:
         found = await self._console.databases()
         await self._console.kill(sorted(name for name in view.names & found.keys() if not found[name].paused))
         left = await self._left_free(view)
-        await self._console.kill(sorted(left & found.keys()))
+        await self._console.kill(sorted(left & view.names & found.keys()))
         await self._refuse_free(view)
 
     async def pause(self, view: View, patience_s: float) -> None:

@@ -26,8 +26,8 @@ class fence_proxy(handyrepplugin):
     """Cuts all clients off from the old master at every pgbouncer, without reaching it. Only where clients have no other way to it.
 
     Does: looks at every enabled pgbouncer. Then adds lines to each pgbouncer.ini by which every name that may lead to the old master
-    leads nowhere, since a pgbouncer that restarts forgets what it was told; then KILLs these names: their sessions end, new clients
-    wait. Proof: on every one SHOW DATABASES has them paused and SHOW SERVERS has no session of theirs. A name is spared only when each
+    leads nowhere, since a pgbouncer that restarts forgets what it was told; then KILLs those that are not held back yet: their sessions
+    end, new clients wait. Proof: on every one SHOW DATABASES has them paused and SHOW SERVERS has no session of theirs. A name is spared only when each
     of its hosts is known as another server of the cluster, and so is each of its sessions; names of databases elsewhere wait as well.
     Without the proof all is put back. release() takes the lines away and lets clients on (RELOAD, where one was restarted meanwhile). After
     a failover connection_failover_method leads them to the new master. It counts only with clients_only_via_proxies = True, and

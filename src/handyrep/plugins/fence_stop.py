@@ -22,7 +22,7 @@ from handyrep.ports import Login, Ran
 _LOOK_CALLS = 3
 """So many times call_timeout may a look take."""
 _IDLE = "nothing of it ran any more"
-_ONE_LOOK, _LOOKS = "1", "3"
+_ONE_LOOK, _LOOKS = 1, 3
 _RAN_AGAIN = "it ran again and was stopped"
 _HANGS = "it let nobody in any more, so it was not asked politely"
 _OF_ONE_THAT_HANGS = "20"
@@ -75,7 +75,7 @@ class fence_stop(handyrepplugin):
     async def _stopped(self, server: Server) -> Result:
         return await self._fenced(server, *await self._stopped_politely(server))
 
-    async def _fenced(self, server: Server, first: str, looks: str) -> Result:
+    async def _fenced(self, server: Server, first: str, looks: int) -> Result:
         """Whatever is left of it is ended, and nothing of it comes back. `first`: what was found or done before this.
 
         `looks`: so many must find nothing of it, when the first of them does.
@@ -84,7 +84,7 @@ class fence_stop(handyrepplugin):
         given = (
             server.pgdata,
             self.bin_path or server.bin_dir,
-            looks,
+            str(looks),
             _OF_ONE_THAT_HANGS if first == _HANGS else "",
             "" if last is None else str(Lsn(max(last.lsn.position_bytes - _READ_AGAIN_BYTES, 0))),
         )
@@ -171,13 +171,13 @@ class fence_stop(handyrepplugin):
             self.success("released") if ran.exit_status == 0 else self.fail(_lines(ran).get("fault") or last_words(ran))
         )
 
-    async def _stopped_politely(self, server: Server) -> tuple[str, str]:
+    async def _stopped_politely(self, server: Server) -> tuple[str, int]:
         """(what restart_method said, how many looks must find nothing of it). Its word is never a proof, so neither its failure nor its success ends the fence."""
         if await self._hangs(server):
             return _HANGS, _LOOKS
         return await self._ordered(server)
 
-    async def _ordered(self, server: Server) -> tuple[str, str]:
+    async def _ordered(self, server: Server) -> tuple[str, int]:
         """Once its service says that it does not run, nothing is about to start it again."""
         arguments = {"servername": server.name, "runmode": "faststop"}
         try:
