@@ -127,12 +127,30 @@ async def test_the_master_is_always_waited_for(ground: Ground) -> None:
     assert "m1" in (await looking).seen
 
 
-async def test_once_the_master_does_not_answer_nobody_else_is_waited_for_nor_taken_for_slow(ground: Ground) -> None:
+async def test_when_the_master_stops_answering_the_others_are_left_alone_once(ground: Ground) -> None:
+    """The look from everywhere comes next. While it stays away the others are looked at, and what they say is told."""
+    ground.servers.down = {"m1"}
+    assert set((await ground.look()).seen) == {"m1"}
+    assert [name for _, name, _ in ground.servers.asked] == ["m1"]
+    await ground.look()
+    await asyncio.sleep(0)
+    await ground.look()
+    assert {name for picture in ground.rounds.late for name in picture.seen} == {"r1", "r2"}
+    ground.servers.down = set()
+    assert set((await ground.look()).seen) == {"m1", "r1", "r2"}
+    ground.servers.down = {"m1"}
+    ground.servers.asked.clear()
+    await ground.look()
+    assert [name for _, name, _ in ground.servers.asked] == ["m1"]
+
+
+async def test_while_the_master_does_not_answer_nobody_else_is_waited_for_nor_taken_for_slow(ground: Ground) -> None:
     """A proxy in front of a dead master takes its whole time to say so."""
     ground.rounds._patience_s = NEVER_S
     ground.servers.slow["r2"] = asyncio.Event()
     ground.servers.down = {"m1"}
-    assert set((await ground.look()).seen) == {"m1", "r1"}
+    await ground.look()
+    assert "r2" not in (await ground.look()).seen
     ground.servers.down = set()
     ground.servers.slow.pop("r2").set()
     await asyncio.sleep(0)

@@ -38,17 +38,12 @@ def polls_a_proxy(kind: Kind, name: str, method: str) -> bool:
     return (kind, method) == (Kind.CONNECTION_FAILOVER, "poll")
 
 
-async def test_a_proxy_that_is_slow_to_answer_is_not_waited_for() -> None:
-    """One in front of a dead master takes its whole time."""
+async def test_no_proxy_is_asked_where_anybody_else_answers() -> None:
+    """One in front of a dead master takes its whole time, and what a login costs."""
     world = WithProxies()
-    hanging(world, polls_a_proxy)
-    picture = await within(world.engine.observer.suspect(0.0))
+    picture = await world.engine.observer.suspect(0.0)
     assert set(picture.seen) == {"m1", "r1", "r2"}
-
-
-async def test_one_that_has_answered_is_in_the_picture() -> None:
-    picture = await WithProxies().engine.observer.suspect(0.0)
-    assert set(picture.seen) == {"m1", "r1", "r2", "p1", "p2"}
+    assert not [call for call in world.plugins.calls if call.startswith("connection_failover")]
 
 
 async def test_where_nobody_else_answers_a_proxy_tells_whether_handyrep_is_cut_off() -> None:
@@ -103,3 +98,41 @@ async def test_beside_no_look_each_dry_run_is_waited_for() -> None:
     assert not testing.done()
     let.set()
     assert [proof.possible for proof in await within(testing)] == [Answer.YES, Answer.YES]
+
+
+@pytest.mark.parametrize(("stop_can", "begun"), [(True, ["fence_stop"]), (False, ["fence_stop", "fence_starve"])])
+async def test_a_stand_in_is_not_begun_where_the_first_can_prove_it(stop_can: bool, begun: list[str]) -> None:
+    """What it would look at takes processor time from the first, on hosts that may have little of it just then."""
+    world, tested, answers = standing_in()
+    world.plugins.instead["fence.test"] = lambda _: success() if stop_can else fail("no")
+    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.observer.suspect(0.0))))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert tested == ["fence_stop"]
+    answers.set()
+    found = await within(testing)
+    assert tested == begun
+    assert found[1].possible is (Answer.UNKNOWN if stop_can else Answer.NO)
+
+
+async def test_a_stand_in_begins_where_the_first_does_not_answer() -> None:
+    world, tested, answers = standing_in()
+    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.observer.suspect(0.0))))
+    await asyncio.sleep(0.5)
+    assert tested == ["fence_stop", "fence_starve"]
+    answers.set()
+    await within(testing)
+
+
+def standing_in() -> tuple[Imagined, list[str], asyncio.Event]:
+    """A world where fence_starve stands in for fence_stop; the fences whose test was begun; fence_stop's answers on the event."""
+    world = Imagined(fence_methods=("fence_stop", "fence_starve"))
+    world.plugins.registry.silent = {"fence_starve"}
+    tested: list[str] = []
+
+    def notes(kind: Kind, name: str, method: str) -> bool:
+        if (kind, method) == (Kind.FENCE, "test"):
+            tested.append(name)
+        return (name, method) == ("fence_stop", "test")
+
+    return world, tested, hanging(world, notes)

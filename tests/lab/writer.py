@@ -22,7 +22,12 @@ from tests.lab.databases import PASSWORDS
 _STATEMENT_S = 2.0
 _INSERT = "insert into written (n) values (%s) returning host(inet_server_addr())"
 _PAUSE_S = 0.001
+_SEEK_S = 0.005
 _Session = psycopg.Connection[tuple[Any, ...]]
+
+
+class _ReadOnlyError(Exception):
+    """A server takes no writes now."""
 
 
 class Writer:
@@ -38,6 +43,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._seekers = ThreadPoolExecutor(max_workers=len(cluster.hosts))
         self._seeking: dict[Future[_Session], str] = {}
+        self._held: dict[str, _Session] = {}
         self.acknowledged: dict[int, float] = {}
         self.by: dict[int, str] = {}
         self.errors: list[str] = []
@@ -56,6 +62,8 @@ class Writer:
         await asyncio.to_thread(self._seekers.shutdown)
         for found in self._seeking:
             _close_found(found)
+        for session in self._held.values():
+            session.close()
 
     def wait_for(self, more: int, patience_s: float = 60.0) -> None:
         """Until so many further rows were acknowledged."""
@@ -103,7 +111,7 @@ class Writer:
         """A session with whoever takes writes: all are asked at once, since one that is off would keep us waiting."""
         for host in self._cluster.hosts:
             if host.address not in self._seeking.values():
-                self._seeking[self._seekers.submit(_open, host.address)] = host.address
+                self._seeking[self._seekers.submit(self._writable, host.address)] = host.address
         asked = set(self._seeking)
         done, _ = wait(asked, timeout=0.1, return_when=FIRST_COMPLETED)
         for found in done:
@@ -112,8 +120,20 @@ class Writer:
         for spare in sessions[1:]:
             spare.close()
         if not sessions:
-            self._stop.wait(0.01)
+            self._stop.wait(_SEEK_S)
         return sessions[0] if sessions else None
+
+    def _writable(self, address: str) -> _Session:
+        """The session with this server, which takes writes. Held until it does: a login each time would burden the servers.
+
+        Raises psycopg.Error: it cannot be reached; _ReadOnlyError: it takes none.
+        """
+        session = self._held.pop(address, None) or _open(address)
+        row = session.execute("select pg_is_in_recovery()").fetchone()
+        if row != (False,):
+            self._held[address] = session
+            raise _ReadOnlyError(address)
+        return session
 
     def _write(self, session: _Session) -> None:
         session.add_notice_handler(self._noticed)
@@ -147,7 +167,7 @@ class Writer:
 def _open(address: str) -> _Session:
     return psycopg.connect(
         "", host=address, user="handyrep", password=PASSWORDS["handyrep"], dbname="postgres", connect_timeout=2,
-        target_session_attrs="read-write", autocommit=True, tcp_user_timeout=2000,
+        autocommit=True, tcp_user_timeout=2000,
     )  # fmt: skip
 
 

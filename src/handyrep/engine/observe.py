@@ -82,7 +82,7 @@ class Observer:
     async def suspect(self, suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
         """The full look at the recorded master, and from every server's own host whether that can be seen.
 
-        A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it. The proxies are waited for only where
+        A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it. The proxies are asked only where
         nothing else answers: they tell nothing of the master, but that HandyRep is not cut off.
         """
         master = self._state.cluster.master
@@ -102,13 +102,10 @@ class Observer:
 
         databases = [member for member in self._state.cluster.enabled if member.server.is_postgres]
         ways = [member for member in self._state.cluster.enabled if not member.server.is_postgres]
-        asked = asyncio.create_task(self._look_at(ways, lambda member: self.lightly(member, trying), verified=True))
-        try:
-            picture = await self._look_at(databases, suspected, verified=True)
-            if asked.done() or not _others_answer(picture, master):
-                picture = dataclasses.replace(picture, seen=MappingProxyType({**picture.seen, **(await asked).seen}))
-        finally:
-            asked.cancel()
+        picture = await self._look_at(databases, suspected, verified=True)
+        if not _others_answer(picture, master):
+            asked = await self._look_at(ways, lambda member: self.lightly(member, trying), verified=True)
+            picture = dataclasses.replace(picture, seen=MappingProxyType({**picture.seen, **asked.seen}))
         self._suspicion, self._suspicion_at = picture, self._clock.monotonic()
         return picture
 

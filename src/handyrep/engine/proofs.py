@@ -11,10 +11,12 @@ from handyrep.model.observation import Picture
 from handyrep.plugin_api.contract import Kind
 
 YES, NO = Answer.YES, Answer.NO
+_HEAD_START_S = 0.05
+"""So long a fence that may need no other is tested alone: what its stand-ins look at takes processor time from it."""
 
 
 async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -> tuple[Proof, ...]:
-    """Of every configured fence, against the recorded master; all at once.
+    """Of every configured fence, against the recorded master; all at once, save that stand-ins begin a moment later.
 
     `looking`: a look at the master under way. Once it says that the master's host does not answer, no fence that needs it is waited for;
     where one proves something of whatever master there is, those named after it are not either: they would be its stand-ins.
@@ -22,9 +24,7 @@ async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -
     master = engine.cluster.master
     if master is None:
         return ()
-    asked = {
-        name: asyncio.create_task(_tested(engine, name, master.name)) for name in engine.settings.failover.fence_methods
-    }
+    asked = _begun(engine, master.name, 0.0 if looking is None else _HEAD_START_S)
     try:
         if looking is None:
             return tuple(await asyncio.gather(*asked.values()))
@@ -39,17 +39,45 @@ async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -
             test.cancel()
 
 
+def _begun(engine: Engine, master: str, head_start_s: float) -> dict[str, asyncio.Task[Proof]]:
+    """The test of each fence. Those after one that may prove something of a living master too are its stand-ins, and let it begin alone."""
+    asked: dict[str, asyncio.Task[Proof]] = {}
+    first: asyncio.Task[Proof] | None = None
+    for name in engine.settings.failover.fence_methods:
+        test = _tested(engine, name, master) if first is None else _stand_in(engine, name, master, first, head_start_s)
+        asked[name] = asyncio.create_task(test)
+        if first is None and head_start_s and not engine.hands.needs_silence(name):
+            first = asked[name]
+    return asked
+
+
+async def _stand_in(engine: Engine, name: str, master: str, first: asyncio.Task[Proof], head_start_s: float) -> Proof:
+    """Its test, once the head start is over; none where the first can prove something by then."""
+    await asyncio.wait({first}, timeout=head_start_s)
+    if first.done() and not first.cancelled() and _is_certain(first.result()):
+        return _not_waited_for(engine, name, first.result().fence)
+    return await _tested(engine, name, master)
+
+
 async def _up_to_a_certain_one(engine: Engine, asked: Mapping[str, asyncio.Task[Proof]]) -> tuple[Proof, ...]:
     """In their order. Once one can prove something though the master may live, the tests that go on are not waited for."""
     found: list[Proof] = []
     certain = ""
     for name, test in asked.items():
         late = certain and not test.done()
-        told = f"its test was not waited for: {certain} can prove it"
-        found.append(engine.hands.proof(name, Answer.UNKNOWN, told) if late else await test)
-        if found[-1].possible is YES and not found[-1].needs_silence:
+        found.append(_not_waited_for(engine, name, certain) if late else await test)
+        if _is_certain(found[-1]):
             certain = certain or name
     return tuple(found)
+
+
+def _is_certain(proof: Proof) -> bool:
+    """Whether it needs no other: it can be had, of a master that lives too."""
+    return proof.possible is YES and not proof.needs_silence
+
+
+def _not_waited_for(engine: Engine, fence: str, certain: str) -> Proof:
+    return engine.hands.proof(fence, Answer.UNKNOWN, f"its test was not waited for: {certain} can prove it")
 
 
 async def _tested(engine: Engine, fence: str, master: str) -> Proof:

@@ -1,4 +1,4 @@
-"""The looks of the periodic check, each at all servers at once; a server that is slow to answer keeps nobody waiting for the others.
+"""The looks of the periodic check: the master, then all others at once; one that is slow to answer keeps nobody waiting for the others.
 
 Must never guess what such a server would have said: it is in no picture until it has answered, or its own deadline is over.
 """
@@ -18,8 +18,9 @@ from handyrep.ports import Clock
 class Rounds:
     """One round after the other.
 
-    `patience_s`: so long is a replica or a proxy waited for, unless its last look took longer. The master is always waited for, and once
-    it did not answer nobody else is: the look from everywhere comes next.
+    `patience_s`: so long is a replica or a proxy waited for, unless its last look took longer. The master is always waited for. When it
+    stops answering the others are left alone once, and then looked at without waiting: the look from everywhere comes next, and what
+    else is asked of hosts just then would only take their time.
     `late`: what came too late for the round that it belonged to, a picture of each such server; until the next round.
     """
 
@@ -30,6 +31,7 @@ class Rounds:
         self._patience_s = patience_s
         self._under_way: dict[str, asyncio.Task[Picture]] = {}
         self._slow: set[str] = set()
+        self._missed = False
         self.late: tuple[Picture, ...] = ()
 
     async def look(self, *, verified: bool) -> Picture:
@@ -37,10 +39,16 @@ class Rounds:
         await self._begun_before_it_was_master()
         self.late = self._ended()
         members = [member for member in self._state.cluster.enabled if member.name not in self._under_way]
-        for member in members:
-            self._under_way[member.name] = asyncio.create_task(self._alone(member, verified=verified))
+        masters = [member for member in members if member.server.role == Role.MASTER]
         orders = self._state.orders
-        await self._waited_for(members)
+        self._begin(masters, verified=verified)
+        others = [member for member in members if member.server.role != Role.MASTER]
+        answers = await self._all_answer(masters)
+        if answers or self._missed:
+            self._begin(others, verified=verified)
+        if answers:
+            await self._waited_for(others)
+        self._missed = not answers
         seen = {name: one for picture in self._ended() for name, one in picture.seen.items()}
         return Picture(seen=MappingProxyType(seen), verified=verified, orders=orders)
 
@@ -69,19 +77,21 @@ class Rounds:
             self._slow.discard(member.name)
         return Picture(seen=MappingProxyType({member.name: seen}), verified=verified, orders=orders)
 
-    async def _waited_for(self, members: list[Member]) -> None:
-        began = self._clock.monotonic()
-        masters = [self._under_way[member.name] for member in members if member.server.role == Role.MASTER]
-        if masters:
-            await asyncio.wait(masters)
-        if not all(_answers(look.result()) for look in masters):
-            return
-        others = [member.name for member in members if member.server.role != Role.MASTER]
-        prompt = [self._under_way[name] for name in others if name not in self._slow]
+    def _begin(self, members: list[Member], *, verified: bool) -> None:
+        for member in members:
+            self._under_way[member.name] = asyncio.create_task(self._alone(member, verified=verified))
+
+    async def _all_answer(self, members: list[Member]) -> bool:
+        looks = [self._under_way[member.name] for member in members]
+        if looks:
+            await asyncio.wait(looks)
+        return all(_answers(look.result()) for look in looks)
+
+    async def _waited_for(self, others: list[Member]) -> None:
+        prompt = [self._under_way[member.name] for member in others if member.name not in self._slow]
         if prompt:
-            left_s = self._patience_s - (self._clock.monotonic() - began)
-            await asyncio.wait(prompt, timeout=max(left_s, 0.0))
-        self._slow |= {name for name in others if not self._under_way[name].done()}
+            await asyncio.wait(prompt, timeout=self._patience_s)
+        self._slow |= {member.name for member in others if not self._under_way[member.name].done()}
 
     def _ended(self) -> tuple[Picture, ...]:
         ended = [name for name, look in self._under_way.items() if look.done()]

@@ -1,11 +1,13 @@
 """Templates of files that HandyRep writes on proxies: found, and rendered. Must never let a template run code or read files."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import StrictUndefined, TemplateError
+from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import SandboxedEnvironment
 
 from handyrep.errors import PluginError
@@ -35,10 +37,16 @@ def find_template(name: str, folder: str) -> Template:
 
 def rendered(template: str, values: Mapping[str, object]) -> str:
     """What the template gives. Raises PluginError: a name that is not there is an error, never empty."""
+    try:
+        return _compiled(template).render(values)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise PluginError(f"the template cannot be rendered: {type(error).__name__}: {error}") from None
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(template: str) -> JinjaTemplate:
+    """Compiling takes longer than rendering, and a template hardly ever changes."""
     environment = SandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    try:
-        return environment.from_string(template).render(values)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise PluginError(f"the template cannot be rendered: {type(error).__name__}: {error}") from None
+    return environment.from_string(template)
