@@ -1,5 +1,6 @@
 """After a new master is recorded, HandyRep re-points the proxies until every one was seen to lead to it."""
 
+import asyncio
 import dataclasses
 import itertools
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from handyrep.errors import StateError
 from handyrep.model.result import Result, fail, success, uncertain
+from handyrep.plugin_api.contract import Kind
 from tests.engine.world import Box, Imagined
 from tests.factories import make_cluster, make_server
 
@@ -303,3 +305,43 @@ async def test_handyrep_is_killed_while_it_holds_clients_back_and_goes_on() -> N
     world.restarted()
     await world.look()
     assert world.master == "r1"
+
+
+class Hastening(WithProxies):
+    """`as_it_was` are the masters that the plugin took the cluster to have, of each call beforehand and of each run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.as_it_was: list[tuple[str, str]] = []
+        call = self.plugins.call
+
+        async def noted(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+            if kind is Kind.CONNECTION_FAILOVER and method in ("hasten", "run"):
+                self.as_it_was.append((method, how["cluster"].master.name))
+                if method == "hasten":
+                    await self.hastened()
+            return await call(kind, name, method, *rest, **how)
+
+        self.plugins.call = noted  # type: ignore[method-assign]
+
+    async def hastened(self) -> None:
+        """What a call beforehand does."""
+
+
+async def test_proxies_are_hastened_with_the_cluster_as_it_will_be() -> None:
+    """What they try is then the very file that they get."""
+    world = Hastening()
+    await world.failed_over()
+    assert world.as_it_was == [("hasten", "r1"), ("run", "r1")]
+
+
+async def test_a_proxy_that_hangs_beforehand_keeps_the_failover_waiting_for_a_moment_only() -> None:
+    class Hanging(Hastening):
+        async def hastened(self) -> None:
+            await asyncio.Event().wait()
+
+    world = Hanging()
+    async with asyncio.timeout(10):
+        await world.failed_over()
+    assert world.as_it_was == [("hasten", "r1"), ("run", "r1")]
+    assert not world.engine.cluster.proxies_behind

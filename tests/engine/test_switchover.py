@@ -13,12 +13,14 @@ from tests.engine.world import Imagined
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 ACTING = (
+    "connection_failover.hasten",
     "connection_failover.pause",
     "connection_failover.run",
     "connection_failover.unblock",
     "fence.",
     "promotion.run",
 )
+BEFOREHAND = ("fence.hasten m1", "connection_failover.hasten r1")
 
 
 def desk(world: Imagined) -> Running:
@@ -45,11 +47,12 @@ async def test_clients_wait_only_while_there_is_no_master() -> None:
     world = await proxied()
     result = await manual_failover(desk(world), "r1")
     assert result.outcome is SUCCESS, result.details
-    assert done(world)[:5] == [
-        "fence.hasten m1",
+    assert done(world)[:7] == [
+        *BEFOREHAND,
         "connection_failover.pause",
         "fence.run m1",
         "promotion.run r1",
+        "connection_failover.hasten r1",
         "connection_failover.run r1",
     ]
 
@@ -60,7 +63,7 @@ async def test_work_that_does_not_end_in_time_leaves_all_as_it_was(end: Any) -> 
     world.plugins.instead["connection_failover.pause"] = lambda _: end("p1: work did not end")
     result = await manual_failover(desk(world), "r1")
     assert (result.outcome, "work did not end" in result.details) == (FAIL, True)
-    assert done(world) == ["fence.hasten m1", "connection_failover.pause", "connection_failover.unblock"]
+    assert done(world) == [*BEFOREHAND, "connection_failover.pause", "connection_failover.unblock"]
     assert (world.master, world.engine.cluster.proxies_behind) == ("m1", False)
 
 

@@ -60,9 +60,9 @@ async def test_a_transaction_comes_to_its_end_and_the_next_one_goes_to_the_new_m
         assert port_seen(busy) == pair.replica.port
 
 
-def _wait_until_paused(it: Bouncer) -> None:
+def _wait_until_paused(it: Bouncer, name: str = "postgres") -> None:
     end = time.monotonic() + 20
-    while ("postgres", 1) not in {(row[0], row[-2]) for row in it.console("show databases")}:
+    while (name, 1) not in {(row[0], row[-2]) for row in it.console("show databases")}:
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -173,3 +173,18 @@ async def test_that_session_pooling_cannot_be_paused_while_clients_stay_is_said_
     (warning,) = await warnings("session")
     assert "keep their session (pool_mode = session): a switchover waits for them to leave" in warning
     assert await warnings("transaction") == []
+
+
+async def test_nobody_who_writes_waits_for_the_work_of_a_reader(plugin: Managed, pair: Pair, pooled: Bouncer) -> None:
+    """A report may take its time: until it has come to its end, writers go on."""
+    assert (await plugin.call("run", newmaster="m1")).outcome is SUCCESS
+    assert pooled.leads()["postgres_ro"] == pair.replica.port
+    with pooled.connect(dbname="postgres_ro") as report, pooled.connect() as writer:
+        report.execute("begin")
+        assert port_seen(report) == pair.replica.port
+        pausing = asyncio.create_task(plugin.call("pause"))
+        await asyncio.to_thread(_wait_until_paused, pooled, "postgres_ro")
+        assert await asyncio.to_thread(port_seen, writer) == pair.master.port
+        report.execute("commit")
+        assert (await pausing).outcome is SUCCESS
+    assert {row[0] for row in pooled.console("show databases") if row[-2] == 1} >= {"postgres", "postgres_ro"}

@@ -272,6 +272,31 @@ async def test_d8_an_order_to_reload_that_is_not_carried_out_is_no_success(
     assert one_running.leads()["postgres"] in (pair.master.port, pair.replica.port)
 
 
+async def test_a_file_that_was_tried_a_moment_ago_is_not_tried_again(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    """hasten() tries it while nobody waits yet; another file is tried as ever."""
+    tried, program = one_running.folder / "tried", one_running.folder / "pgbouncer"
+    program.write_text(f'#!/bin/sh\necho x >> {tried}\nexec /usr/sbin/pgbouncer "$@"\n')
+    program.chmod(0o755)
+    cluster = cluster_with(pair, one_running)
+    async with managed(cluster, one_running.ini, tmp_path, pgbouncerbin=str(program)) as plugin:
+        for method, master, times in (("hasten", "r1", 1), ("run", "r1", 1), ("run", "m1", 2)):
+            done = await plugin.call(method, newmaster=master)
+            assert done.outcome is SUCCESS, done
+            assert tried.read_text().count("x") == times
+    assert one_running.leads()["postgres"] == pair.master.port
+
+
+async def test_a_file_that_was_refused_is_tried_again(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
+    template = TEMPLATE + "pool_mode = nonsense\n"
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template=template) as plugin:
+        hastened, done = [await plugin.call(method, newmaster="r1") for method in ("hasten", "run")]
+    assert (hastened.outcome, done.outcome) == (FAIL, FAIL)
+    assert "pgbouncer does not take what the template gives" in done.details
+    assert one_running.leads()["postgres"] == pair.master.port
+
+
 async def test_d6_a_broken_template_touches_nothing(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
     before = one_running.ini.read_text()
     async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template="{{ nothing }}") as plugin:

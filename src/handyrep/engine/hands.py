@@ -7,6 +7,7 @@ from handyrep.decide.failover import Proof
 from handyrep.engine.state import State
 from handyrep.errors import PluginError
 from handyrep.model.answer import Answer, Outcome
+from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail
 from handyrep.model.run import RunKind
 from handyrep.model.server import Server
@@ -33,11 +34,13 @@ class Hands:
         server: Server | None = None,
         name: str | None = None,
         patience_s: float | None = None,
+        cluster: Cluster | None = None,
         **arguments: Any,
     ) -> Result:
         """Call `method` of the plugin that the configuration names for this kind (and server).
 
-        `patience_s`: how long it may take, where the usual time of its kind is not right.
+        `patience_s`: how long it may take, where the usual time of its kind is not right. `cluster`: what it is to take the cluster for,
+        where that is not what is recorded.
         """
         plugin = name or self.configured(kind, server)
         if not plugin:
@@ -46,7 +49,12 @@ class Hands:
             arguments = {_server_parameter(kind, method): server.name, **arguments}
         deadline_s = self._deadline_s(kind, method) if patience_s is None else patience_s
         return await self._caller.call(
-            kind, plugin, method, arguments, cluster=self._state.cluster, deadline_s=deadline_s
+            kind,
+            plugin,
+            method,
+            arguments,
+            cluster=self._state.cluster if cluster is None else cluster,
+            deadline_s=deadline_s,
         )
 
     def able(self, kind: Kind, method: str, name: str | None = None) -> bool:

@@ -3,10 +3,9 @@
 Raises DatabaseError (it said no) and NoAnswerError (nothing is known) like the query helper that it uses.
 """
 
-import asyncio
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -76,14 +75,13 @@ class Console:
         for name in names:
             await self._ask(f"KILL {_quoted(name)}")
 
-    async def pause(self, names: Sequence[str], patience_s: float) -> list[str]:
-        """Let new work of these names wait. The names whose work did not end in time; they are paused all the same."""
-        each = (self._ask(f"PAUSE {_quoted(name)}", patience_s=patience_s) for name in names)
-        ended = await asyncio.gather(*each, return_exceptions=True)
-        for one in ended:
-            if isinstance(one, BaseException) and not isinstance(one, NoAnswerError):
-                raise one
-        return [name for name, one in zip(names, ended, strict=True) if isinstance(one, NoAnswerError)]
+    async def pause(self, name: str, patience_s: float) -> bool:
+        """Let new work of this name wait. Whether what was under way ended in time; it is paused all the same."""
+        try:
+            await self._ask(f"PAUSE {_quoted(name)}", timeout_s=patience_s)
+        except NoAnswerError:
+            return False
+        return True
 
     async def resume(self, names: Iterable[str]) -> None:
         """Let the clients of these names on. They must be held back: pgbouncer refuses otherwise.
@@ -146,15 +144,14 @@ class Console:
         rows = await self._ask("SHOW DNS_HOSTS")
         return {str(row["hostname"]): frozenset(_address(one) for one in str(row["addrs"]).split(",")) for row in rows}
 
-    async def _ask(self, command: str, *, patience_s: float | None = None) -> tuple[Row, ...]:
-        """What it takes its time for goes by a connection of its own, since a console does one thing at a time."""
+    async def _ask(self, command: str, *, timeout_s: float | None = None) -> tuple[Row, ...]:
         return await self._plugin.query(
             self._server.name,
             command,
             login=Login.BOUNCER_ADMIN,
             database=ADMIN_DATABASE,
-            fresh=self._fresh or patience_s is not None,
-            timeout_s=self._timeout_s if patience_s is None else patience_s,
+            fresh=self._fresh,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
         )
 
 

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from handyrep.errors import PluginError
-from handyrep.plugins._bouncer_config import MARK, Target, parse_databases, refuse_name
+from handyrep.plugins._bouncer_config import MARK, Place, Target, parse_databases, refuse_name
 from handyrep.plugins._bouncer_console import Console, Entry, is_alone, objection, offers_any_name
 from handyrep.plugins._bouncer_foot import blocked, held_back, leads_nowhere, unblocked
 from handyrep.plugins._bouncer_host import BouncerHost
@@ -75,12 +75,16 @@ class Gate:
         await self._console.kill(sorted(left & view.names & found.keys()))
         await self._refuse_free(view)
 
-    async def pause(self, view: View, patience_s: float) -> None:
-        """Let the work of these names that is under way come to its end, let new work wait, and look."""
-        names = sorted(view.names & (await self._console.databases()).keys())
-        busy = await self._console.pause(names, patience_s)
-        if busy:
-            raise PluginError(f"work of {', '.join(busy)} did not end within {patience_s:.1f} s")
+    async def pause(self, view: View, patience_s: float, master: Place) -> None:
+        """Let the work of these names that is under way come to its end, let new work wait, and look.
+
+        One name after the other, those that lead to `master` last: nobody who writes waits for the work of readers.
+        """
+        found = await self._console.databases()
+        end = self._clock.monotonic() + patience_s
+        for name in sorted(view.names & found.keys(), key=lambda name: (found[name].target.place == master, name)):
+            if not await self._console.pause(name, end - self._clock.monotonic()):
+                raise PluginError(f"work of {name} did not end within {patience_s:.1f} s")
         await self._refuse_free(view)
 
     async def _refuse_free(self, view: View) -> None:

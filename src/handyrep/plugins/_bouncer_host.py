@@ -36,6 +36,8 @@ _QUIET = "\n[pgbouncer]\nlogfile =\nsyslog = 0\n"
 _LOG_LINE = re.compile(r".*?\b(?:ERROR|FATAL) (.*)")
 _WHERE = re.compile(r" in configuration \(\S+:(\d+)\)")
 _MODE = "0640"
+_STILL_TAKEN_S = 2.0
+"""Whatever it needs, such as a log file that it may write, hardly goes away in so short a time."""
 _MOST_INCLUDES = 10
 _REPLACED = "\ufffd"
 
@@ -121,7 +123,18 @@ class BouncerHost:
         return "\n".join(lines)
 
     async def tried(self, content: str, program: str, logfile: str) -> "Trial":
-        """Let the host's own pgbouncer read this as its file, without starting."""
+        """Let the host's own pgbouncer read this as its file, without starting. What it took a moment ago is not tried again."""
+        remembered = f"what the pgbouncer of {self._server.name} takes"
+        asked, now_s = (content, program, logfile), self._plugin.call.world.clock.monotonic()
+        last, at_s = self._plugin.memory.get(remembered, ((), now_s))
+        if last == asked and now_s - at_s <= _STILL_TAKEN_S:
+            return Trial()
+        trial = await self._trial(content, program, logfile)
+        if trial == Trial():
+            self._plugin.memory[remembered] = (asked, now_s)
+        return trial
+
+    async def _trial(self, content: str, program: str, logfile: str) -> "Trial":
         ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, logfile, stdin=(content + _QUIET).encode())
         if ran.stdout.startswith(_NO_LOG):
             return Trial(can_log=False)

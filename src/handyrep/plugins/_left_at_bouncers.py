@@ -51,14 +51,14 @@ class tells_of_bouncers(handyrepplugin):
 
     async def _text(self, servername: str) -> str:
         """Its pgbouncer.ini; '' for one that is not managed here, or has none. Raises NoAnswerError, PluginError."""
-        if servername not in [server.name for server in self.bouncers()]:
+        if servername not in [server.name for server in self._bouncers()]:
             return ""
         ran = await self._host(self.server(servername)).read()
         if ran.exit_status != 0 or ran.cut:
             raise PluginError(last_words(ran))
         return ran.stdout
 
-    def bouncers(self) -> "list[Server]":
+    def _bouncers(self) -> "list[Server]":
         """The pgbouncers that are managed. Raises PluginError when that is not clear."""
         raise NotImplementedError
 

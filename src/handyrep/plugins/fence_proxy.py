@@ -103,12 +103,11 @@ class fence_proxy(handyrepplugin):
         if unmanaged:
             raise PluginError(f"{', '.join(unmanaged)} (role proxy) is a way that HandyRep cannot block")
         manager, enabled = self._manager(), {member.name for member in self.cluster.by_role(Role.PGBOUNCER)}
-        managed = manager.bouncers()
-        if not enabled or {server.name for server in managed} != enabled:
-            left = ", ".join(sorted(enabled - {server.name for server in managed})) or "no pgbouncer is enabled"
+        gates = manager.gates(functools.partial(self._may_lead_to, self.server(servername)))
+        if not enabled or gates.keys() != enabled:
+            left = ", ".join(sorted(enabled - gates.keys())) or "no pgbouncer is enabled"
             raise PluginError(f"not every way is managed: {left}")
-        server = self.server(servername)
-        return {one.name: manager.gate(one, self._may_lead_to(server, one)) for one in managed}
+        return gates
 
     def _may_lead_to(self, server: Server, bouncer: Server) -> Callable[..., bool]:
         return functools.partial(may_lead_to, cluster=self.cluster, bouncer=bouncer, server=server)

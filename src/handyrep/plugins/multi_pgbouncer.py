@@ -1,8 +1,6 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
-import math
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import PurePosixPath
 
 from handyrep.directives import boolean, choice, list_of, path, service, text, word
 from handyrep.errors import HandyRepError, NoAnswerError, PluginError
@@ -14,14 +12,14 @@ from handyrep.plugin_api.options import option
 from handyrep.plugins._at_once import both, on_each, together
 from handyrep.plugins._bouncer_before import Before, longest_failover_s
 from handyrep.plugins._bouncer_change import Change
-from handyrep.plugins._bouncer_config import File, Target, render, targets
+from handyrep.plugins._bouncer_config import File, Target
 from handyrep.plugins._bouncer_console import Console
 from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
-from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable, readers
+from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable
+from handyrep.plugins._bouncer_plan import plans_of, template_of
 from handyrep.plugins._left_at_bouncers import tells_of_bouncers
 from handyrep.plugins._proxies_told import led, let_in
-from handyrep.plugins._templates import Template, find_template
 from handyrep.plugins.handyrepplugin import last_words
 
 SUCCESS = Outcome.SUCCESS
@@ -103,7 +101,7 @@ class multi_pgbouncer(tells_of_bouncers):
         """SUCCESS when each that answers leads where run() would lead it now; behind tells of those that do not."""
         try:
             master, chosen = self.master(), self._chosen(None)
-            plans = {server.name: self._plan(master.name, server) for server in chosen}
+            plans = plans_of(self, master.name, chosen)
         except HandyRepError as error:
             return self.fail(str(error))
 
@@ -113,6 +111,18 @@ class multi_pgbouncer(tells_of_bouncers):
 
         said = await self._on_each(chosen, looked, acts=False)
         return led(said)
+
+    async def hasten(self, newmaster: str) -> Result:
+        """Let each pgbouncer's host try the file that run() is to put there: what it takes is not tried again for a moment."""
+        try:
+            plans = plans_of(self, newmaster, self._chosen(None))
+        except HandyRepError as error:
+            return self.fail(str(error))
+
+        async def tried(server: Server) -> Result:
+            return await self._before(server).objection(plans[server.name]) or self.success()
+
+        return together(await self._on_each(self._chosen(None), tried, acts=False), "takes its next file")
 
     async def block(self) -> Result:
         """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
@@ -139,9 +149,9 @@ class multi_pgbouncer(tells_of_bouncers):
             master, chosen = self.master().name, self._chosen(servername)
             if self.settings.handyrep.handyrep_db not in self.database_list:
                 return self.fail(f"poll() logs in to {self.settings.handyrep.handyrep_db}: add it to database_list")
-            plans = {server.name: self._plan(master, server) for server in chosen}
+            plans = plans_of(self, master, chosen)
             for replica in self.cluster.replicas:
-                _ = [self._plan(replica.name, server) for server in chosen]
+                _ = plans_of(self, replica.name, chosen)
         except HandyRepError as error:
             return self.fail(str(error))
         longest_s = longest_failover_s(self.settings.failover)
@@ -151,16 +161,22 @@ class multi_pgbouncer(tells_of_bouncers):
         told = [f"{name}: {one.details}" for name, one in looked.items() if one.outcome is SUCCESS and one.details]
         return together(looked, "can be managed", warnings=told)
 
-    def bouncers(self) -> list[Server]:
+    def gates(self, leads: Callable[[Server], Callable[[Target], bool]]) -> dict[str, Gate]:
+        """What holds clients back at each pgbouncer that is managed, of the names of which `leads` is true there.
+
+        Raises PluginError when it is not clear which are managed.
+        """
+        return {server.name: self._gate(server, leads(server)) for server in self._bouncers()}
+
+    def _bouncers(self) -> list[Server]:
         """The pgbouncers this plugin manages. Raises PluginError when that is not clear."""
         return [member.server for member in self.cluster.by_role(Role.PGBOUNCER)]
 
-    def gate(self, server: Server, leads: Callable[[Target], bool]) -> Gate:
-        """What holds clients back at this pgbouncer, of the names of which `leads` is true."""
+    def _gate(self, server: Server, leads: Callable[[Target], bool]) -> Gate:
         return Gate(self._host(server), self._console(server), self.config_location, leads, self.call.world.clock)
 
     def _chosen(self, bouncerserver: str | None) -> list[Server]:
-        found = [server for server in self.bouncers() if bouncerserver in (None, server.name)]
+        found = [server for server in self._bouncers() if bouncerserver in (None, server.name)]
         if not found and bouncerserver is not None:
             raise PluginError(f"{bouncerserver} is not an enabled server of role pgbouncer")
         return found
@@ -169,34 +185,11 @@ class multi_pgbouncer(tells_of_bouncers):
         """Everything that can be known to be wrong is found before the first pgbouncer is touched."""
         try:
             master, chosen = newmaster or self.master().name, self._chosen(bouncerserver)
-            plans = {server.name: self._plan(master, server) for server in chosen}
+            plans = plans_of(self, master, chosen)
         except HandyRepError as error:
             return self.fail(f"no pgbouncer was touched: {error}")
         said = await self._on_each(chosen, lambda server: self._rewrite(server, plans[server.name]))
         return together(said, f"leads to {master}", master=master)
-
-    def _plan(self, master: str, bouncer: Server) -> File:
-        wanted = targets(
-            self.database_list,
-            place_of(self.server(master)),
-            readers(self.cluster, master),
-            suffix=self.readonly_suffix,
-            all_replicas=self.all_replicas,
-        )
-        values = {
-            "cluster_name": self.cluster.name,
-            "epoch": self.cluster.epoch,
-            "master": master,
-            "port": bouncer.port,
-            "admin_user": self.settings.passwords.pgbouncer_admin_user or self.settings.handyrep.handyrep_user,
-            "folder": str(PurePosixPath(self.config_location).parent),
-            "bouncer": bouncer.name,
-            "longest_failover_s": math.ceil(longest_failover_s(self.settings.failover)),
-        }
-        return render(self._template().text, wanted, self.extra_connect_param, values, places(self.cluster, bouncer))
-
-    def _template(self) -> Template:
-        return find_template(self.template, self.settings.handyrep.templates_dir)
 
     async def _rewrite(self, server: Server, plan: File) -> Result:
         """Nothing is pushed to a pgbouncer that would not take it; one that is away finds its file when it is back."""
@@ -237,7 +230,7 @@ class multi_pgbouncer(tells_of_bouncers):
         gate = self._gate_to_the_cluster(server)
         view = await gate.look()
         await gate.shut(view)
-        await gate.pause(view, self.call.left_s() * _SHARE_OF_THE_WAIT)
+        await gate.pause(view, self.call.left_s() * _SHARE_OF_THE_WAIT, place_of(self.master()))
         return self.success(f"{len(view.names)} names are paused")
 
     async def _unblocked(self, server: Server) -> Result:
@@ -251,14 +244,14 @@ class multi_pgbouncer(tells_of_bouncers):
 
     def _gate_to_the_cluster(self, server: Server) -> Gate:
         ours = places(self.cluster, server)
-        return self.gate(server, lambda target: leads_to(target, ours))
+        return self._gate(server, lambda target: leads_to(target, ours))
 
     async def _logged_in(self, server: Server) -> Result:
         await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
         return self.success()
 
     def _before(self, server: Server) -> Before:
-        template = "" if self._template().is_own else self.template
+        template = "" if template_of(self).is_own else self.template
         host, console = self._host(server), self._console(server)
         return Before(host, console, self.config_location, self.owner, self.pgbouncerbin, template)
 

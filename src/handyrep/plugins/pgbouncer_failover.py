@@ -20,9 +20,9 @@ class pgbouncer_failover(multi_pgbouncer):
 
     server_ = option(word, "", "name of the one pgbouncer; blank: the only enabled one")
 
-    def bouncers(self) -> list[Server]:
+    def _bouncers(self) -> list[Server]:
         """The one pgbouncer. Raises PluginError when it is not clear which."""
-        found = super().bouncers()
+        found = super()._bouncers()
         chosen = [server for server in found if server.name == self.server_] if self.server_ else found
         if len(chosen) != 1:
             raise PluginError(

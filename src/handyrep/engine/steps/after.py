@@ -1,5 +1,6 @@
 """The promote and what follows it. From here there is only forward: nothing in this file takes anything back."""
 
+import asyncio
 import dataclasses
 
 from handyrep.decide import stages
@@ -17,6 +18,8 @@ from handyrep.plugin_api.contract import Kind
 
 _CONFIRM_FOR_S = 5.0
 """One confirm step looks for so long; the engine repeats it for as long as it takes."""
+_HASTENED_WITHIN_S = 0.1
+"""So long are proxies waited for after the promote. One that hangs is given up, and is tried again where it is led elsewhere."""
 
 
 async def promote(on: Scene, run: Run, _: str) -> Result:
@@ -38,12 +41,25 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
         written = await on.hands.use(Kind.INSPECT, "write", server=on.server(run.new_master))
         return written.outcome is Outcome.SUCCESS
 
-    if await on.until(writes, _CONFIRM_FOR_S):
+    hastened = asyncio.create_task(hasten_proxies(on, run))
+    try:
+        confirmed = await on.until(writes, _CONFIRM_FOR_S)
+        await asyncio.wait({hastened}, timeout=_HASTENED_WITHIN_S)
+    finally:
+        hastened.cancel()
+    if confirmed:
         return success(f"{run.new_master} takes writes", **told)
     return uncertain(
         f"{run.new_master} was ordered to become the master and does not take writes yet. Look at its log; if it still is a replica,"
         " promote it by hand: HandyRep will see it and go on"
     )
+
+
+async def hasten_proxies(on: Scene, run: Run) -> None:
+    """What can be done at the proxies before they are led to the new master. How it went is not heeded: repoint sees for itself."""
+    if on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
+        to_be = recorded(on.cluster, run)
+        await on.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=run.new_master, cluster=to_be)
 
 
 async def record(on: Scene, run: Run, _: str) -> Result:

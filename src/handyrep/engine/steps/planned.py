@@ -9,6 +9,7 @@ import dataclasses
 from handyrep.decide.assess import assess
 from handyrep.engine.hands import said
 from handyrep.engine.slots import sentences
+from handyrep.engine.steps.after import hasten_proxies
 from handyrep.engine.steps.before import choice_of, last_lsn_of
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
@@ -101,8 +102,10 @@ async def hasten(on: Scene, run: Run, _: str) -> Result:
     """What can be done before clients have to wait."""
     able = [name for name in run.fences if on.hands.able(Kind.FENCE, "hasten", name)]
     if not able:
+        await hasten_proxies(on, run)
         return success("nothing can be done before")
-    return await on.hands.use(Kind.FENCE, "hasten", name=able[0], servername=run.old_master)
+    fenced = on.hands.use(Kind.FENCE, "hasten", name=able[0], servername=run.old_master)
+    return (await asyncio.gather(fenced, hasten_proxies(on, run)))[0]
 
 
 async def pause(on: Scene, _: Run, __: str) -> Result:
