@@ -120,7 +120,8 @@ class multi_pgbouncer(tells_of_bouncers):
             return self.fail(str(error))
 
         async def tried(server: Server) -> Result:
-            return await self._before(server).objection(plans[server.name]) or self.success()
+            refused = await self._before(server).objection(plans[server.name])
+            return self.success() if refused is None else refused
 
         return together(await self._on_each(self._chosen(None), tried, acts=False), "takes its next file")
 

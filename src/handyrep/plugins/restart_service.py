@@ -12,16 +12,20 @@ from handyrep.ports import Ran
 
 _SERVICE = """
 name=$1 verb=$2
-if [ -d /run/systemd/system ]; then exec systemctl "$verb" "$name"; fi
-exec service "$name" "$verb"
-"""
-_STATUS = """
-name=$1
-if [ -d /run/systemd/system ]; then
-    systemctl show -p LoadState -p ActiveState -p SubState -p MainPID -p Job "$name"
-    exit 0
-fi
-service "$name" status >/dev/null 2>&1; echo "Service=$?"
+by_systemd() { [ -d /run/systemd/system ]; }
+order() { if by_systemd; then systemctl "$verb" "$name"; else service "$name" "$verb"; fi; }
+status() {
+    if by_systemd; then
+        systemctl show -p LoadState -p ActiveState -p SubState -p MainPID -p Job "$name"
+    else
+        service "$name" status >/dev/null 2>&1
+        echo "Service=$?"
+    fi
+}
+ended=0
+[ -z "$verb" ] || order >&2 || ended=$?
+status
+exit "$ended"
 """
 SYSV_RUNNING, SYSV_NOT_RUNNING = "0", "3"
 
@@ -59,14 +63,15 @@ class restart_service(handyrepplugin):
         verb = "stop" if runmode is Runmode.FASTSTOP else str(runmode)
         try:
             ran = await self.run_as_root(server.name, "sh", "-c", _SERVICE, "service", self.service_name, verb)
-            after = await self._status(server)
         except HostKeyError as error:
             return self.fail(error.what)
         except NoAnswerError as error:
             return self.uncertain(f"{verb} of {self.service_name} was ordered: {error.what}")
-        return self._seen(runmode, ran, after)
+        return self._seen(runmode, ran)
 
-    def _seen(self, runmode: Runmode, ran: Ran, after: Result) -> Result:
+    def _seen(self, runmode: Runmode, ran: Ran) -> Result:
+        """By how it was once the order had ended."""
+        after = self._told(ran)
         running = after.extra.get("running")
         wanted = runmode not in (Runmode.STOP, Runmode.FASTSTOP)
         if running is wanted and (ran.exit_status == 0 or runmode is not Runmode.RELOAD):
@@ -76,7 +81,9 @@ class restart_service(handyrepplugin):
         return self.fail(f"{runmode} of {self.service_name}: {last_words(ran)}", running=running)
 
     async def _status(self, server: Server) -> Result:
-        ran = await self.run_as_login(server.name, "sh", "-c", _STATUS, "status", self.service_name)
+        return self._told(await self.run_as_login(server.name, "sh", "-c", _SERVICE, "service", self.service_name, ""))
+
+    def _told(self, ran: Ran) -> Result:
         facts = dict(line.partition("=")[::2] for line in ran.stdout.splitlines() if "=" in line)
         if "Service" in facts:
             return self._sysv(facts["Service"])
