@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs mutants mutation simulate bench switchovers cost benign killed outcomes soak clean system
+.PHONY: help demo test check fix docs mutants mutation simulate bench paired switchovers cost benign killed outcomes soak clean system
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +37,9 @@ simulate: $(VENV)/.dev ## Fail over 50,000 times in imagined clusters and look a
 
 bench: system $(VENV)/.dev ## Measure failovers in the lab, as root (ARGS=--json)
 	@$(PY) -m bench.failover $(ARGS)
+
+paired: system $(VENV)/.dev ## Measure this tree against another commit, in turns, as root (ARGS="COMMIT --only 'crash fast' --turns 5")
+	@$(PY) -m bench.paired $(ARGS)
 
 switchovers: system $(VENV)/.dev ## Change the master 50 times under 64 clients, and tell what they saw, as root (ARGS="--n N --json")
 	@$(PY) -m bench.planned $(ARGS)

@@ -124,6 +124,18 @@ async def test_a_stand_in_begins_where_the_first_does_not_answer() -> None:
     await within(testing)
 
 
+async def test_all_begin_at_once_where_the_master_says_nothing() -> None:
+    """A host that is off will not let the first prove anything."""
+    world, tested, answers = standing_in()
+    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    testing = asyncio.create_task(proofs(world.engine, looking, world.engine.settings.failover.call_timeout))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert tested == ["fence_stop", "fence_starve"]
+    answers.set()
+    await within(testing)
+
+
 def standing_in() -> tuple[Imagined, list[str], asyncio.Event]:
     """A world where fence_starve stands in for fence_stop; the fences whose test was begun; fence_stop's answers on the event."""
     world = Imagined(fence_methods=("fence_stop", "fence_starve"))

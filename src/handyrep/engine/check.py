@@ -154,8 +154,9 @@ class Check:
         engine = self._engine
         active = await engine.may_act()
         began = engine.clock.monotonic()
-        looking = asyncio.create_task(engine.observer.suspect(began - self._unheard_since))
-        possible = await proofs(engine, looking)
+        silent_s = began - self._unheard_since
+        looking = asyncio.create_task(engine.observer.suspect(silent_s))
+        possible = await proofs(engine, looking, silent_s)
         picture = await looking
         self._unheard_since = max(self._unheard_since, began - engine.settings.failover.call_timeout)
         engine.take(picture)

@@ -15,16 +15,20 @@ _HEAD_START_S = 0.05
 """So long a fence that may need no other is tested alone: what its stand-ins look at takes processor time from it."""
 
 
-async def proofs(engine: Engine, looking: asyncio.Task[Picture] | None = None) -> tuple[Proof, ...]:
-    """Of every configured fence, against the recorded master; all at once, save that stand-ins begin a moment later.
+async def proofs(
+    engine: Engine, looking: asyncio.Task[Picture] | None = None, silent_s: float = 0.0
+) -> tuple[Proof, ...]:
+    """Of every configured fence, against the recorded master; all at once, save that stand-ins may begin a moment later.
 
     `looking`: a look at the master under way. Once it says that the master's host does not answer, no fence that needs it is waited for;
     where one proves something of whatever master there is, those named after it are not either: they would be its stand-ins.
+    `silent_s`: so long the master has not answered. One that says nothing will hardly let the first prove anything: then all begin at once.
     """
     master = engine.cluster.master
     if master is None:
         return ()
-    asked = _begun(engine, master.name, 0.0 if looking is None else _HEAD_START_S)
+    says_nothing = silent_s >= engine.settings.failover.call_timeout
+    asked = _begun(engine, master.name, 0.0 if looking is None or says_nothing else _HEAD_START_S)
     try:
         if looking is None:
             return tuple(await asyncio.gather(*asked.values()))
