@@ -9,8 +9,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any, Self
 
@@ -129,7 +130,12 @@ class Writer:
         Raises psycopg.Error: it cannot be reached; _ReadOnlyError: it takes none.
         """
         session = self._held.pop(address, None) or _open(address)
-        row = session.execute("select pg_is_in_recovery()").fetchone()
+        try:
+            with self._watched(session):
+                row = session.execute("select pg_is_in_recovery()").fetchone()
+        except psycopg.Error:
+            session.close()
+            raise
         if row != (False,):
             self._held[address] = session
             raise _ReadOnlyError(address)
@@ -145,20 +151,27 @@ class Writer:
     def _write_one(self, session: _Session, number: int) -> None:
         self._reserve = False
         self.in_doubt.add(number)
-        watchdog = threading.Timer(self._statement_s, _hang_up, (session.fileno(),))
-        watchdog.start()
         try:
-            row = session.execute(_INSERT, (number,)).fetchone()
+            with self._watched(session):
+                row = session.execute(_INSERT, (number,)).fetchone()
         except psycopg.Error as error:
             if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
                 self.in_doubt.discard(number)
             raise
-        finally:
-            watchdog.cancel()
         if not self._reserve:
             self.acknowledged[number] = time.monotonic()
             self.by[number] = str(row[0]) if row else ""
             self.in_doubt.discard(number)
+
+    @contextmanager
+    def _watched(self, session: _Session) -> Iterator[None]:
+        """Give up the statement in it, with its session, when that lasts too long."""
+        watchdog = threading.Timer(self._statement_s, _hang_up, (session.fileno(),))
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         self._reserve = self._reserve or "committed locally" in (notice.message_detail or "")

@@ -35,7 +35,7 @@ class multi_pgbouncer(tells_of_bouncers):
 
     Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, lets the host's own pgbouncerbin read it
     too, replaces the file in one step, makes it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
-    for one or all; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
+    for one or all; hasten() lets pgbouncerbin read the file beforehand; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
     that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; pause() does the
     same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a healthy replica, the one of lowest
     failover_priority; with all_replicas to each of them, numbered; to the master when there is none. leads() sees whether they still
@@ -115,7 +115,8 @@ class multi_pgbouncer(tells_of_bouncers):
     async def hasten(self, newmaster: str) -> Result:
         """Let each pgbouncer's host try the file that run() is to put there: what it takes is not tried again for a moment."""
         try:
-            plans = plans_of(self, newmaster, self._chosen(None))
+            chosen = self._chosen(None)
+            plans = plans_of(self, newmaster, chosen)
         except HandyRepError as error:
             return self.fail(str(error))
 
@@ -123,7 +124,7 @@ class multi_pgbouncer(tells_of_bouncers):
             refused = await self._before(server).objection(plans[server.name])
             return self.success() if refused is None else refused
 
-        return together(await self._on_each(self._chosen(None), tried, acts=False), "takes its next file")
+        return together(await self._on_each(chosen, tried, acts=False), "takes its next file")
 
     async def block(self) -> Result:
         """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
