@@ -106,3 +106,27 @@ def test_hosts_are_removed_whatever_state_they_are_in(lab: Lab, fault: Callable[
     lab.remove_hosts()
     assert host.init_pid() == 0
     assert not host.root.exists()
+
+
+async def test_the_writer_ends_though_a_session_that_it_holds_hangs(lab: Lab) -> None:
+    """Its server's kernel goes on acknowledging what is sent to a backend that is stopped."""
+    cluster = lab.cluster(16, replicas=1, synchronous=False)
+    master, replica = cluster.names
+    async with Writer(cluster, statement_s=0.5) as writer:
+        faults.crash(cluster, master)
+        held = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+        backend = await asyncio.to_thread(
+            _once_there, lambda: cluster.value(replica, f"{held} and query like '%recovery%' limit 1")
+        )
+        cluster.host(replica).inside("kill", "-STOP", str(backend))
+        await asyncio.sleep(1)
+    cluster.host(replica).inside("kill", "-KILL", str(backend), check=False)
+    assert writer.acknowledged
+
+
+def _once_there(look: Callable[[], object]) -> object:
+    end = time.monotonic() + 20
+    while (found := look()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
