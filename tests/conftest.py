@@ -1,6 +1,7 @@
 """What holds for all tests: hypothesis prints how to replay a failure, root's tests say why they are skipped, CI skips nothing."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 
 settings.register_profile("handyrep", deadline=None, print_blob=True)
 settings.load_profile("handyrep")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts work in the background with Ctrl-C ignored, and every program that a test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = os.environ.get("CI", "") not in ("", "false")
 

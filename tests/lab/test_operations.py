@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from handyrep.model.answer import Outcome
-from handyrep.model.status import Health
 from handyrep.plugin_api.contract import Kind
 from tests.lab import faults
 from tests.lab.conftest import Watch, Watched, watching
@@ -26,7 +25,7 @@ async def test_switchover_there_and_back(lab: Lab, watch: Watch, version: int, l
     old, new, third = cluster.names
     async with watch(cluster, monitor=False) as handyrep:
         await handyrep.settled(cluster)
-        assert handyrep.on.engine.cluster.status.health is Health.HEALTHY, handyrep.story()
+        await handyrep.seen_healthy()
         async with Writer(cluster) as writer:
             rd = await handyrep.call("manual_failover", newmaster=new)
             assert rd["result"] == "SUCCESS", handyrep.story()
@@ -38,8 +37,7 @@ async def test_switchover_there_and_back(lab: Lab, watch: Watch, version: int, l
             assert rd["left"] == [], handyrep.story()
             await asyncio.to_thread(writer.wait_for, 50)
         assert writer.lost(old) == set()
-        await handyrep.call("verify_all")
-        assert handyrep.on.engine.cluster.status.health is Health.HEALTHY, handyrep.story()
+        await handyrep.seen_healthy()
 
 
 async def test_an_unsynchronous_cluster_is_failed_over_when_the_loss_is_known(lab: Lab, watch: Watch) -> None:

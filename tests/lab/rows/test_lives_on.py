@@ -250,7 +250,7 @@ async def test_b16_c10_a_stranger_at_an_address_is_told_and_left_alone(
             assert shared.value(name, "select system_identifier from pg_control_system()") == identifier
             assert await stood(handyrep, shared, 0), handyrep.story()
         await handyrep.settled(shared)
-        assert handyrep.on.engine.cluster.status.health is Health.HEALTHY, handyrep.story()
+        await handyrep.seen_healthy()
 
 
 async def test_c13_a_replica_whose_wal_is_gone_is_told_and_not_copied_anew_before_a_person_says_so(
