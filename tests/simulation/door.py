@@ -124,7 +124,7 @@ class Door:
     def _troubled(self, key: str, about: str, given: Given, *, acts: bool) -> Result:
         no_answer = (uncertain if acts else fail)("no answer in time")
         trouble = self.weather.trouble(acts=acts)
-        if trouble is Trouble.ONLY_SAID and key in ("promotion_run", "follow_run", "restart_run"):
+        if trouble is Trouble.ONLY_SAID and key in ("promotion_run", "follow_run", "follow_hasten", "restart_run"):
             return success("said, and not done")
         if trouble is Trouble.LATE and acts:
             self._later(key, about, given)
@@ -277,6 +277,8 @@ class Door:
             return SILENT
         box.follow(given["newmaster"])
         return success()
+
+    _do_follow_hasten = _do_follow_run
 
     def _do_follow_halt(self, given: Given) -> Result:
         box = self._box(given)

@@ -138,6 +138,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
             _kind(
                 Kind.FOLLOW, "follow_method", "Let a running replica receive from another master.",
                 Method("run", ("servername", "newmaster"), acts=True, text="SUCCESS: it was told to; HandyRep looks whether it streams; warnings: sentences for people"),
+                Method("hasten", ("servername", "newmaster"), acts=True, text="called beside the promote of newmaster, where commits wait for replicas: do what run() would do, if nothing is given up by doing it now. run() is called later all the same, and how this went is not heeded", optional=True),
                 Method("halt", ("servername",), acts=True, text="SUCCESS once the replica receives from nobody and will not again, so that its position stands still", optional=True),
                 Method("resume", ("servername",), acts=True, text="take halt() back: receive as before", optional=True),
             ),

@@ -29,6 +29,13 @@ select coalesce(pg_last_wal_replay_lsn(), '0/0')::text as replayed,
                 (select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0)
                  from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'))::int as timeline
 """
+# In force, and still so when the files are read again: each ALTER SYSTEM costs a file that is written to the disk.
+_RIGHT = """
+select wanted.name from unnest(%s::text[], %s::text[]) as wanted (name, setting)
+join pg_settings s on s.name = wanted.name and s.setting = wanted.setting
+where wanted.setting = coalesce((select f.setting from pg_file_settings f where lower(f.name) = wanted.name
+                                 order by f.seqno desc limit 1), wanted.setting)
+"""
 _HINDERS = """
 select distinct lower(name) as name from pg_file_settings
 where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
@@ -85,6 +92,15 @@ class follow_conninfo(handyrepplugin):
             return self.fail(f"primary_conninfo could not be set: {error.what}")
         except NoAnswerError as error:
             return self.uncertain(f"it may have been told: {error.what}")
+
+    async def hasten(self, servername: str, newmaster: str) -> Result:
+        """run(), unless it would have to give up its slot: that may only not be there yet."""
+        try:
+            slot = (await self.query(servername, _STATE))[0]["slot"]
+            why = await _slots.unusable(self, newmaster, slot, servername) if slot else ""
+        except (DatabaseError, NoAnswerError) as error:
+            return self.fail(f"nothing was sent: {error.what}")
+        return self.fail(f"nothing was sent: its slot {slot}: {why}") if why else await self.run(servername, newmaster)
 
     async def _slot(self, servername: str, newmaster: str, slot: str) -> tuple[str, list[str]]:
         """(the slot it can receive through from there, what people should know)."""
@@ -156,8 +172,9 @@ class follow_conninfo(handyrepplugin):
                 return self.fail(f"{file} could not be written: {last_words(ran)}")
             await self._no_longer_hidden(servername, settings)
         else:
-            for setting, value in settings.items():
-                await self._set(servername, setting, value)
+            rows = await self.query(servername, _RIGHT, [*settings], [*settings.values()], login=Login.SUPERUSER)
+            for setting in settings.keys() - {row["name"] for row in rows}:
+                await self._set(servername, setting, settings[setting])
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
         left = await self._left_of_starving(servername)
         await self._woken(servername)

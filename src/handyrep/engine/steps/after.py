@@ -19,7 +19,7 @@ from handyrep.plugin_api.contract import Kind
 _CONFIRM_FOR_S = 5.0
 """One confirm step looks for so long; the engine repeats it for as long as it takes."""
 _HASTENED_WITHIN_S = 0.1
-"""So long are proxies waited for after the promote. One that hangs is given up, and is tried again where it is led elsewhere."""
+"""So long is what is done beside waited for after the promote. One that hangs is given up: repoint and follow do it all again."""
 
 
 async def promote(on: Scene, run: Run, _: str) -> Result:
@@ -29,7 +29,7 @@ async def promote(on: Scene, run: Run, _: str) -> Result:
 
 
 async def confirm(on: Scene, run: Run, _: str) -> Result:
-    """SUCCESS once the new master was seen to take a write."""
+    """SUCCESS once the new master was seen to take a write. What clients would wait for next begins meanwhile."""
     told: dict[str, object] = {}
 
     async def writes() -> bool:
@@ -41,12 +41,13 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
         written = await on.hands.use(Kind.INSPECT, "write", server=on.server(run.new_master))
         return written.outcome is Outcome.SUCCESS
 
-    hastened = asyncio.create_task(hasten_proxies(on, run))
+    beside = {asyncio.create_task(hasten_proxies(on, run)), asyncio.create_task(_hasten_replicas(on, run))}
     try:
         confirmed = await on.until(writes, _CONFIRM_FOR_S)
-        await asyncio.wait({hastened}, timeout=_HASTENED_WITHIN_S)
+        await asyncio.wait(beside, timeout=_HASTENED_WITHIN_S)
     finally:
-        hastened.cancel()
+        for task in beside:
+            task.cancel()
     if confirmed:
         return success(f"{run.new_master} takes writes", **told)
     return uncertain(
@@ -60,6 +61,19 @@ async def hasten_proxies(on: Scene, run: Run) -> None:
     if on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
         to_be = recorded(on.cluster, run)
         await on.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=run.new_master, cluster=to_be)
+
+
+async def _hasten_replicas(on: Scene, run: Run) -> None:
+    """Where commits wait for replicas, tell them to receive from the new master while it is becoming one. follow sees for itself.
+
+    Only after a promote that was ordered: before it there is a way back, and one that was not sent may be another HandyRep's to send.
+    """
+    promoted = run.last(Step(stages.PROMOTE.id))
+    ordered = promoted is not None and promoted.outcome is Outcome.SUCCESS
+    if run.synchronous and ordered and on.hands.able(Kind.FOLLOW, "hasten"):
+        named = [on.server(name) for name in stages.subjects(stages.FOLLOW, run) if name not in on.busy]
+        told = [on.hands.use(Kind.FOLLOW, "hasten", server=one, newmaster=run.new_master) for one in named]
+        await asyncio.gather(*told)
 
 
 async def record(on: Scene, run: Run, _: str) -> Result:
