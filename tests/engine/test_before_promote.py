@@ -32,6 +32,7 @@ async def test_a_fence_that_leaves_the_master_running_is_not_tried_on_one_that_g
     world = await lost_master(fence_methods=("fence_starve", "fence_stop"))
     world.plugins.registry.silent = {"fence_starve"}
     world.plugins.instead["inspect.sees"] = hung
+    world.plugins.instead["restart.run"] = lambda _: success("it runs")
     await world.look()
     (run, how, _) = world.engine.journal.runs()[-1]
     assert how == "finished"
@@ -77,6 +78,18 @@ async def test_receivers_that_ended_with_the_master_are_left_alone() -> None:
     await world.look()
     assert world.master == "r1"
     assert world.plugins.count("follow.halt") == 0
+
+
+@pytest.mark.parametrize(("receiving", "looks"), [(False, 1), (True, 4)], ids=["still", "one was halted"])
+async def test_where_replicas_stand_is_not_asked_again_while_nothing_can_move_them(
+    *, receiving: bool, looks: int
+) -> None:
+    world = await lost_master()
+    world.boxes["r2"].receiving = receiving
+    await world.look()
+    calls = world.plugins.calls
+    between = calls[calls.index("fence.run m1") : calls.index("promotion.run r1")]
+    assert between.count("inspect.run r2") == looks, "freeze; once more after the halt, for the rescue, for the choice"
 
 
 async def test_a_receiver_that_goes_on_after_the_master_ended_is_halted() -> None:

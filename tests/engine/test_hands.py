@@ -81,7 +81,7 @@ async def test_master_check_method_is_called_with_its_parameters(folder: Path, p
 async def test_proxies_are_polled_where_that_is_asked_for(folder: Path, method: str, polled: bool, up: Answer) -> None:
     failover = {"connection_failover_method": method, "poll_connection_proxy": polled}
     known, state = hands(folder, failover=failover)
-    seen = (await Observer(known, state, VirtualTime()).poll("b1")).of("b1")
+    seen = (await Observer(known, state).poll("b1")).of("b1")
     assert (seen.up, seen.notes != ()) == (up, up is Answer.UNKNOWN)
 
 
@@ -94,7 +94,7 @@ async def test_a_proxy_plugin_as_of_2014_is_enough_for_a_failover(folder: Path) 
     repointed = await known.use(Kind.CONNECTION_FAILOVER, newmaster="r1")
     corrected = await known.use(Kind.CONNECTION_FAILOVER, newmaster=None)
     assert (repointed.details, corrected.details) == ("now r1", "now m1")
-    assert (await Observer(known, state, VirtualTime()).poll("b1")).of("b1").up is Answer.YES
+    assert (await Observer(known, state).poll("b1")).of("b1").up is Answer.YES
 
 
 def test_such_a_plugin_keeps_the_contract(folder: Path) -> None:

@@ -41,7 +41,7 @@ def polls_a_proxy(kind: Kind, name: str, method: str) -> bool:
 async def test_no_proxy_is_asked_where_anybody_else_answers() -> None:
     """One in front of a dead master takes its whole time, and what a login costs."""
     world = WithProxies()
-    picture = await world.engine.observer.suspect(0.0)
+    picture = await world.engine.everywhere.look(0.0)
     assert set(picture.seen) == {"m1", "r1", "r2"}
     assert not [call for call in world.plugins.calls if call.startswith("connection_failover")]
 
@@ -52,7 +52,7 @@ async def test_where_nobody_else_answers_a_proxy_tells_whether_handyrep_is_cut_o
     for name in ("r1", "r2"):
         world.boxes[name].up = world.boxes[name].host = False
     let = hanging(world, polls_a_proxy)
-    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    looking = asyncio.create_task(world.engine.everywhere.look(0.0))
     for _ in range(100):
         await asyncio.sleep(0)
     assert not looking.done()
@@ -77,7 +77,7 @@ async def test_a_dry_run_is_not_waited_for_after_one_that_can_prove_it_of_any_ma
     world.plugins.registry.silent = silent
     world.plugins.instead["fence.test"] = lambda _: success() if stop_can else fail("no")
     let = hanging(world, lambda kind, name, method: (name, method) == ("fence_starve", "test"))
-    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    looking = asyncio.create_task(world.engine.everywhere.look(0.0))
     testing = asyncio.create_task(proofs(world.engine, looking))
     for _ in range(100):
         await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_a_stand_in_is_not_begun_where_the_first_can_prove_it(stop_can: bo
     """What it would look at takes processor time from the first, on hosts that may have little of it just then."""
     world, tested, answers = standing_in()
     world.plugins.instead["fence.test"] = lambda _: success() if stop_can else fail("no")
-    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.observer.suspect(0.0))))
+    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.everywhere.look(0.0))))
     for _ in range(20):
         await asyncio.sleep(0)
     assert tested == ["fence_stop"]
@@ -117,7 +117,7 @@ async def test_a_stand_in_is_not_begun_where_the_first_can_prove_it(stop_can: bo
 
 async def test_a_stand_in_begins_where_the_first_does_not_answer() -> None:
     world, tested, answers = standing_in()
-    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.observer.suspect(0.0))))
+    testing = asyncio.create_task(proofs(world.engine, asyncio.create_task(world.engine.everywhere.look(0.0))))
     await asyncio.sleep(0.5)
     assert tested == ["fence_stop", "fence_starve"]
     answers.set()
@@ -127,7 +127,7 @@ async def test_a_stand_in_begins_where_the_first_does_not_answer() -> None:
 async def test_all_begin_at_once_where_the_master_says_nothing() -> None:
     """A host that is off will not let the first prove anything."""
     world, tested, answers = standing_in()
-    looking = asyncio.create_task(world.engine.observer.suspect(0.0))
+    looking = asyncio.create_task(world.engine.everywhere.look(0.0))
     testing = asyncio.create_task(proofs(world.engine, looking, world.engine.settings.failover.call_timeout))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -148,3 +148,57 @@ def standing_in() -> tuple[Imagined, list[str], asyncio.Event]:
         return (name, method) == ("fence_stop", "test")
 
     return world, tested, hanging(world, notes)
+
+
+@pytest.mark.parametrize(
+    ("running", "asked"), [(False, ["m1"]), (True, ["m1", "r1", "r2"])], ids=["it does not run", "it runs"]
+)
+async def test_other_hosts_are_not_asked_about_a_master_that_does_not_run_at_home(
+    *, running: bool, asked: list[str]
+) -> None:
+    """What they see would be void; of one that hangs they may see a sign of life, and that keeps some fences from being tried."""
+    world, views = seen_from()
+    world.boxes["m1"].up = False
+    world.plugins.instead["restart.run"] = lambda _: success() if running else fail("stopped", running=False)
+    picture = await within(world.engine.everywhere.look(0.0))
+    assert sorted(views) == asked
+    assert picture.of("r1").sees_master is (Answer.NO if running else Answer.UNKNOWN)
+    assert picture.of("r1").host_answers is (Answer.YES if running else Answer.UNKNOWN)
+
+
+async def test_other_hosts_are_asked_at_once_where_the_master_has_been_silent() -> None:
+    world, views = seen_from()
+    world.boxes["m1"].up = False
+    let = hanging(world, lambda kind, _, method: (kind, method) == (Kind.INSPECT, "host"))
+    looking = asyncio.create_task(world.engine.everywhere.look(world.engine.settings.failover.call_timeout))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sorted(views) == ["m1", "r1", "r2"]
+    let.set()
+    await within(looking)
+
+
+async def test_other_hosts_are_asked_where_the_masters_does_not_answer_in_time() -> None:
+    """And once it has said that it ended, one that has not answered yet is not waited for."""
+    world, views = seen_from()
+    world.boxes["m1"].up = False
+    home = hanging(world, lambda kind, _, method: (kind, method) == (Kind.INSPECT, "host"))
+    looking = asyncio.create_task(world.engine.everywhere.look(0.0))
+    await asyncio.sleep(0.5)
+    assert sorted(views) == ["m1", "r1", "r2"]
+    home.set()
+    assert (await within(looking)).of("r1").sees_master is Answer.NO
+
+
+def seen_from() -> tuple[Imagined, list[str]]:
+    """A world, and from which servers' hosts the master was looked for."""
+    world, views = Imagined(), list[str]()
+    call = world.plugins.call
+
+    async def told(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+        if (kind, method) == (Kind.INSPECT, "sees"):
+            views.append(rest[0]["servername"])
+        return await call(kind, name, method, *rest, **how)
+
+    world.plugins.call = told  # type: ignore[method-assign]
+    return world, views

@@ -207,9 +207,16 @@ def words(s: Situation) -> dict[str, str]:
         "proofs": "; ".join(f"{p.fence}: {_told(p)}" for p in s.proofs) or "no fence_methods are configured",
         "proof": next((p.fence for p in s.usable_proofs), "no fence"),
         "gone": "lets clients in and ends no commit, since its storage hangs" if s.master_is_stalled else "is gone",
-        "unseen": "" if s.master_is_stalled else ", nobody sees it",
+        "unseen": _unseen(s),
         "candidate": s.choice.candidate or "nobody",
     }
+
+
+def _unseen(s: Situation) -> str:
+    """By whom else it was looked for, as the rest of a sentence. Where its own host says so, what others see is void, and may not be known."""
+    if s.master_is_stalled:
+        return ""
+    return ", its own host says so" if s.master_is_dead_on_its_own_host else ", nobody sees it"
 
 
 def _told(proof: Proof) -> str:

@@ -155,7 +155,7 @@ class Check:
         active = await engine.may_act()
         began = engine.clock.monotonic()
         silent_s = began - self._unheard_since
-        looking = asyncio.create_task(engine.observer.suspect(silent_s))
+        looking = asyncio.create_task(engine.everywhere.look(silent_s))
         possible = await proofs(engine, looking, silent_s)
         picture = await looking
         self._unheard_since = max(self._unheard_since, began - engine.settings.failover.call_timeout)

@@ -18,11 +18,13 @@ from handyrep.decide.protection import Protection
 from handyrep.engine.beside import Beside
 from handyrep.engine.conduct import Conductor
 from handyrep.engine.copies import Copies
+from handyrep.engine.everywhere import Everywhere
 from handyrep.engine.execute import Executor
 from handyrep.engine.hands import Hands
 from handyrep.engine.journal import Journal
 from handyrep.engine.listening import Listening
 from handyrep.engine.observe import Observer
+from handyrep.engine.standing import Standing
 from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
 from handyrep.engine.steps.scene import Scene
@@ -58,14 +60,17 @@ class Engine:
         self.events = events
         self.caller = caller
         self.hands = Hands(caller, settings, state)
-        self.observer = Observer(self.hands, state, clock)
+        self.observer = Observer(self.hands, state)
+        self.everywhere = Everywhere(self.observer, self.hands, state, clock)
         self.journal = Journal(log, clock)
         self.steady = Steady(clock)
         self._worked_on: dict[str, str] = {}
         scene = Scene(
             self.hands,
             self.observer,
+            self.everywhere,
             Listening(self.observer, clock),
+            Standing(clock),
             state,
             settings,
             self.policy,

@@ -1,4 +1,4 @@
-"""Looks: a light poll, a full verify, and the look from everywhere that comes before a verdict. All servers at once.
+"""Looks: a light poll, a full verify, and what the look from everywhere is made of. All servers at once.
 
 Owns how plugins' results become what was seen. Decides nothing.
 """
@@ -19,7 +19,6 @@ from handyrep.model.observation import Picture, PostgresFacts, Seen
 from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
-from handyrep.ports import Clock
 
 YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 
@@ -43,12 +42,9 @@ class Trying(enum.Enum):
 class Observer:
     """Every look returns a Picture and changes nothing."""
 
-    def __init__(self, hands: Hands, state: State, clock: Clock) -> None:
+    def __init__(self, hands: Hands, state: State) -> None:
         self._hands = hands
         self._state = state
-        self._clock = clock
-        self._suspicion: Picture | None = None
-        self._suspicion_at = 0.0
 
     async def poll(self, *names: str) -> Picture:
         """The light look, at these servers or at all enabled ones."""
@@ -66,9 +62,12 @@ class Observer:
         heard = await self._heard(member, trying) if member.server.is_postgres else Seen()
         return heard if heard.up is YES else await self.lightly(member, trying)
 
-    async def _witness(self, member: Member, trying: Trying) -> Seen:
-        """A replica as it is needed when the master is suspected: where it stands, and whether its host answers."""
-        seen, host = await asyncio.gather(self.briefly(member, trying), self._host(member.server, trying))
+    async def witness(self, member: Member, trying: Trying) -> Seen:
+        """A replica as it is needed when the master is suspected: where it stands; of one that does not say so, whether its host answers."""
+        heard = await self._heard(member, trying)
+        if heard.up is YES:
+            return heard
+        seen, host = await asyncio.gather(self.lightly(member, trying), self._host(member.server, trying))
         return dataclasses.replace(seen, host_answers=host[0], notes=(*seen.notes, *host[1]))
 
     async def _heard(self, member: Member, trying: Trying) -> Seen:
@@ -78,40 +77,6 @@ class Observer:
     async def verify(self, *names: str) -> Picture:
         """The full look: also logs in, writes on the master, checks host, service, replication and lag."""
         return await self._look(lambda member: self.fully(member, Trying.AGAIN), names, verified=True)
-
-    async def suspect(self, suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
-        """The full look at the recorded master, and from every server's own host whether that can be seen.
-
-        A replica's receiver that heard from the master within `suspected_for_s` counts as seeing it. The proxies are asked only where
-        nothing else answers: they tell nothing of the master, but that HandyRep is not cut off.
-        """
-        master = self._state.cluster.master
-
-        async def suspected(member: Member) -> Seen:
-            if master is None:
-                return await self.lightly(member, trying)
-            view = asyncio.create_task(self._sees(member.server, master.name))
-            try:
-                seen = await (self.fully if member.name == master.name else self._witness)(member, trying)
-                # A replica may see it after all, however slowly it says so; what the master's own silent host would see is of no use.
-                heard = member.name != master.name or seen.host_answers is YES
-                answer = await view if heard else UNKNOWN
-            finally:
-                view.cancel()
-            return _with_view(seen, answer, suspected_for_s if member.name != master.name else None)
-
-        databases = [member for member in self._state.cluster.enabled if member.server.is_postgres]
-        ways = [member for member in self._state.cluster.enabled if not member.server.is_postgres]
-        picture = await self._look_at(databases, suspected, verified=True)
-        if not _others_answer(picture, master):
-            asked = await self._look_at(ways, lambda member: self.lightly(member, trying), verified=True)
-            picture = dataclasses.replace(picture, seen=MappingProxyType({**picture.seen, **asked.seen}))
-        self._suspicion, self._suspicion_at = picture, self._clock.monotonic()
-        return picture
-
-    def suspicion_of(self, within_s: float) -> Picture | None:
-        """The look from everywhere that ended within so many seconds before now, if there was one."""
-        return self._suspicion if self._clock.monotonic() - self._suspicion_at <= within_s else None
 
     async def lightly(self, member: Member, trying: Trying) -> Seen:
         """One server in the light look."""
@@ -149,8 +114,8 @@ class Observer:
     def _is_strange(self, facts: PostgresFacts) -> bool:
         return facts.system_identifier != (self._state.cluster.system_identifier or facts.system_identifier)
 
-    async def _sees(self, server: Server, master: str) -> Answer:
-        """It waits there for a whole call_timeout when the master is silent."""
+    async def sees(self, server: Server, master: str) -> Answer:
+        """Whether a server's own host reaches the master. It waits there for a whole call_timeout when the master is silent."""
         patience_s = self._hands.calls_s(Trying.ONCE.calls + 1)
         result = await self._hands.use(Kind.INSPECT, "sees", server=server, mastername=master, patience_s=patience_s)
         if result.outcome is Outcome.SUCCESS:
@@ -247,21 +212,6 @@ def seen_from_poll(result: Result) -> Seen:
     if result.outcome is Outcome.SUCCESS:
         return Seen(up=YES, alive=YES)
     return Seen(up=NO, alive=YES if result.extra.get("alive") is True else UNKNOWN, notes=(f"poll: {said(result)}",))
-
-
-def _others_answer(picture: Picture, master: Member | None) -> bool:
-    others = [seen for name, seen in picture.seen.items() if master is None or name != master.name]
-    return any(YES in (seen.up, seen.alive, seen.host_answers) for seen in others)
-
-
-def _with_view(seen: Seen, answer: Answer, suspected_for_s: float | None) -> Seen:
-    facts = seen.facts
-    heard = facts is not None and suspected_for_s is not None and _heard_within(facts, suspected_for_s)
-    return dataclasses.replace(seen, sees_master=YES if heard else answer)
-
-
-def _heard_within(facts: PostgresFacts, suspected_for_s: float) -> bool:
-    return facts.receiving and facts.message_age_s is not None and facts.message_age_s < suspected_for_s
 
 
 def parse_facts(result: Result) -> tuple[PostgresFacts | None, str]:

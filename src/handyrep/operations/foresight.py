@@ -30,7 +30,7 @@ async def what_if(on: Running, event: str) -> Result:
     engine = on.engine
     master = engine.cluster.master.name if engine.cluster.master else ""
     hypothesis = parse(event, {member.name: str(member.server.role) for member in engine.cluster.members.values()})
-    now = await engine.observer.suspect(engine.settings.failover.poll_interval, Trying.AGAIN)
+    now = await engine.everywhere.look(engine.settings.failover.poll_interval, Trying.AGAIN)
     situation = await _situation(engine, hypothesis, imagine(hypothesis, now, master))
     verdict = judge(situation)
     told: dict[str, object] = {

@@ -103,7 +103,7 @@ async def _looked(on: Running, newmaster: str | None) -> Seen:
     free_of_runs(on)
     if newmaster is not None:
         _can_be_master(on, newmaster)
-    picture = await on.engine.observer.suspect(on.engine.settings.failover.poll_interval, Trying.AGAIN)
+    picture = await on.engine.everywhere.look(on.engine.settings.failover.poll_interval, Trying.AGAIN)
     on.engine.take(picture)
     situation = Situation(cluster=on.engine.cluster, picture=picture, policy=on.engine.policy)
     _not_split(situation)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 from psycopg import sql
 
-from handyrep.errors import DatabaseError, NoAnswerError, RefusedError
+from handyrep.errors import DatabaseError, HandyRepError, NoAnswerError, PluginError, RefusedError
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.model.server import Server
@@ -75,10 +75,7 @@ class follow_conninfo(handyrepplugin):
     async def run(self, servername: str, newmaster: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS when it was told to."""
         try:
-            settings = {
-                "recovery_target_timeline": "latest",
-                "primary_conninfo": conninfo(self, servername, newmaster),
-            }
+            settings = self._settings(servername, newmaster)
             state = (await self.query(servername, _STATE))[0]
         except (DatabaseError, NoAnswerError, RefusedError) as error:
             return self.fail(f"nothing was sent: {error.what}")
@@ -87,20 +84,34 @@ class follow_conninfo(handyrepplugin):
             return self.fail(hindered)
         slot, warnings = await self._slot(servername, newmaster, state["slot"] or "")
         try:
-            return await self._told(servername, newmaster, {"primary_slot_name": slot, **settings}, warnings)
-        except DatabaseError as error:
+            await self._set_all(servername, {"primary_slot_name": slot, **settings})
+            left = await self._left_of_starving(servername)
+            await self._woken(servername)
+        except (DatabaseError, PluginError) as error:
             return self.fail(f"primary_conninfo could not be set: {error.what}")
         except NoAnswerError as error:
             return self.uncertain(f"it may have been told: {error.what}")
+        told = "; ".join([f"{servername} was told to receive from {newmaster}{left}", *warnings])
+        return self.success(told, warnings=warnings)
 
     async def hasten(self, servername: str, newmaster: str) -> Result:
-        """run(), unless it would have to give up its slot: that may only not be there yet."""
+        """As run(), of a replica whose slot, if it has one, is there already. Whether it has parted is not asked: the new master cannot tell yet."""
         try:
-            slot = (await self.query(servername, _STATE))[0]["slot"]
-            why = await _slots.unusable(self, newmaster, slot, servername) if slot else ""
-        except (DatabaseError, NoAnswerError) as error:
-            return self.fail(f"nothing was sent: {error.what}")
-        return self.fail(f"nothing was sent: its slot {slot}: {why}") if why else await self.run(servername, newmaster)
+            state = (await self.query(servername, _STATE))[0]
+            slot = state["slot"] or ""
+            hindered = self._not_ours(servername, newmaster, state)
+            if slot and not hindered:
+                hindered = await _slots.unusable(self, newmaster, slot, servername)
+            if hindered:
+                return self.fail(f"nothing was sent: {hindered}")
+            await self._set_all(servername, {"primary_slot_name": slot, **self._settings(servername, newmaster)})
+        except HandyRepError as error:
+            return self.uncertain(error.what)
+        return self.success(f"{servername} was told to receive from {newmaster}")
+
+    def _settings(self, servername: str, newmaster: str) -> dict[str, str]:
+        """Raises RefusedError."""
+        return {"recovery_target_timeline": "latest", "primary_conninfo": conninfo(self, servername, newmaster)}
 
     async def _slot(self, servername: str, newmaster: str, slot: str) -> tuple[str, list[str]]:
         """(the slot it can receive through from there, what people should know)."""
@@ -162,24 +173,21 @@ class follow_conninfo(handyrepplugin):
     def _end(self) -> float:
         return self.call.world.clock.monotonic() + self.call.left_s() * _HALT_SHARE
 
-    async def _told(self, servername: str, newmaster: str, settings: dict[str, str], warnings: list[str]) -> Result:
+    async def _set_all(self, servername: str, settings: dict[str, str]) -> None:
+        """What is not so yet, and a reload. Raises DatabaseError, PluginError, NoAnswerError."""
         file = self.server(servername).replica_conf
         if file:
             lines = "".join(conf_line(setting, value) for setting, value in settings.items())
             argv = ("sh", "-c", WRITE_FOLLOWING, "write_following", file)
             ran = await self.run_as_postgres(servername, *argv, stdin=lines.encode())
             if ran.exit_status != 0:
-                return self.fail(f"{file} could not be written: {last_words(ran)}")
+                raise PluginError(f"{file} could not be written: {last_words(ran)}")
             await self._no_longer_hidden(servername, settings)
         else:
             rows = await self.query(servername, _RIGHT, [*settings], [*settings.values()], login=Login.SUPERUSER)
-            for setting in settings.keys() - {row["name"] for row in rows}:
+            for setting in sorted(settings.keys() - {row["name"] for row in rows}):
                 await self._set(servername, setting, settings[setting])
         await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
-        left = await self._left_of_starving(servername)
-        await self._woken(servername)
-        told = "; ".join([f"{servername} was told to receive from {newmaster}{left}", *warnings])
-        return self.success(told, warnings=warnings)
 
     async def _woken(self, servername: str) -> None:
         """See that it is under way. What was ordered is ordered, whatever comes of this."""

@@ -75,6 +75,10 @@ class _Look:
         """Whether it is in force, whatever was sent before; not every process need have heard of it."""
         return self.has(names) and not self.by_command_line and not self.former_orders and self.checkpointer_hears
 
+    def is_settled(self, names: str) -> bool:
+        """Whether it is in force, and every process has heard of it."""
+        return self.needs_no_order(names) and self.not_yet_heard_s <= 0
+
     @property
     def not_yet_heard_s(self) -> float:
         """How long the other processes may still take to hear of the newest reload, whoever ordered it."""
@@ -110,12 +114,15 @@ class sync_names(handyrepplugin):
         if parse_sync_list(names) is None:
             return self.fail(f"nothing was sent: {names!r} is no list of names that can be counted")
         try:
+            seen = await self._held_look(servername)
+            if seen.is_settled(names):
+                return self.success(_also_set(seen))
             before = await self._before(servername, names)
         except (DatabaseError, NoAnswerError) as error:
             return self.fail(f"nothing was sent: {error.what}")
         if isinstance(before, str):
             return self.fail(f"nothing was sent: {before}")
-        if before.needs_no_order(names) and before.not_yet_heard_s <= 0:
+        if before.is_settled(names):
             return self.success(_also_set(before))
         return await self._set(servername, names, before)
 
@@ -157,6 +164,7 @@ class sync_names(handyrepplugin):
         try:
             await self._query(servername, "select pg_reload_conf()")
             if await self._until(lambda: self._has(servername, names, seen), _CALM_S):
+                await self._held_look(servername)
                 return self.success(_also_set(seen[-1]))
         except (DatabaseError, NoAnswerError) as error:
             return self.uncertain(f"it was set, and whether it is in force is not known: {error.what}")
@@ -178,6 +186,10 @@ class sync_names(handyrepplugin):
                 return True
             await clock.sleep(_LOOK_EVERY_S)
         return False
+
+    async def _held_look(self, servername: str) -> _Look:
+        """By a session that is there already: good enough to see that nothing is to be done. It takes a reload for as old as its own look after that."""
+        return _Look(**(await self.query(servername, _LOOK, login=Login.SUPERUSER))[0])
 
     async def _look(self, servername: str) -> _Look:
         return _Look(**(await self._query(servername, _LOOK))[0])

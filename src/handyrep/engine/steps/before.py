@@ -17,7 +17,7 @@ from handyrep.engine.slots import would_lack
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
-from handyrep.model.observation import Picture
+from handyrep.model.observation import Picture, PostgresFacts
 from handyrep.model.result import Result, fail, success
 from handyrep.model.run import Run, RunKind
 from handyrep.model.verdict import Choice
@@ -37,10 +37,10 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
     The look that led here is not repeated if nothing has come between, and the master's own host said that it is dead: of one that is
     merely silent a second look may hear something.
     """
-    picture = on.observer.suspicion_of(_NOTHING_BETWEEN_S)
+    picture = on.everywhere.seen_within(_NOTHING_BETWEEN_S)
     if picture is None or picture.of(run.old_master).sees_master is not Answer.NO:
         failover = on.settings.failover
-        picture = await on.observer.suspect(max(failover.fail_retry_interval, failover.call_timeout))
+        picture = await on.everywhere.look(max(failover.fail_retry_interval, failover.call_timeout))
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
     stalled = seen.up is Answer.YES and seen.stalled is Answer.YES
@@ -99,20 +99,22 @@ async def freeze(on: Scene, run: Run, _: str) -> Result:
     """Let every replica's position stand still: `standing` are those that were seen to, `halted` those told to receive nothing."""
     if not run.old_master_ended:
         on.listening.begin(run.old_master)
-    found = await asyncio.gather(*(_frozen(on, run, name) for name in run.replicas))
+    picture = await on.observer.glance(*run.replicas)
+    found = await asyncio.gather(*(_frozen(on, run, name, picture.of(name).facts) for name in run.replicas))
     why_not = {name: why for name, (why, _) in zip(run.replicas, found, strict=True) if why}
     halted = [name for name, (_, told) in zip(run.replicas, found, strict=True) if told]
     standing = [name for name in run.replicas if name not in why_not]
+    if run.old_master_ended and standing and not halted and not any(_may_move(picture, name) for name in standing):
+        on.standing.keep(picture)
     told = "; ".join(f"{name}: {why}" for name, why in why_not.items())
     details = f"{', '.join(standing) or 'no replica'} can receive nothing more{f' ({told})' if told else ''}"
     return (success if standing else fail)(details, standing=standing, halted=halted)
 
 
-async def _frozen(on: Scene, run: Run, name: str) -> tuple[str, bool]:
+async def _frozen(on: Scene, run: Run, name: str, facts: PostgresFacts | None) -> tuple[str, bool]:
     """(why its position may still move, or ''; whether it may have been told to receive nothing)."""
     if name in on.busy:
         return "it is being worked on", False
-    facts = await on.observer.facts(name)
     if facts is None or not facts.in_recovery:
         return "it does not answer" if facts is None else "it is not in recovery", False
     if run.old_master_ended and not facts.receiving:
@@ -120,6 +122,11 @@ async def _frozen(on: Scene, run: Run, name: str) -> tuple[str, bool]:
     if on.hands.able(Kind.FOLLOW, "halt"):
         return await _halted(on, name), True
     return await _waited_for(on, name) if run.old_master_ended else "the old master may still send to it", False
+
+
+def _may_move(picture: Picture, name: str) -> bool:
+    facts = picture.of(name).facts
+    return facts is None or facts.receiving
 
 
 async def _halted(on: Scene, name: str) -> str:
@@ -146,13 +153,14 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
     end = last_lsn_of(run)
     if end is None:
         return success("the old master's disk was not read, so there is nothing to give")
-    picture = await on.observer.glance(*run.replicas)
+    picture = await _where_they_stand(on, run)
     if (await choice_of(on, run, picture, end)).lost_bytes == 0:
         return success("no replica needs it")
     best = (await choice_of(on, dataclasses.replace(run, loss_accepted=True), picture, end)).candidate
     facts = picture.of(best or "").facts
     if best is None or facts is None:
         return success("there is no replica to give it to")
+    on.standing.void()
     patience_s = on.settings.failover.start_timeout + (end - facts.received_lsn) / _SLOWEST_RESCUE_BYTES_PER_S
     return await on.hands.use(
         Kind.RESCUE, patience_s=patience_s, servername=run.old_master, candidate=best, upto=str(end)
@@ -161,7 +169,7 @@ async def rescue(on: Scene, run: Run, _: str) -> Result:
 
 async def select(on: Scene, run: Run, _: str) -> Result:
     """The replica that shall become the master, in `candidate`, with what may be lost."""
-    picture, lives = await asyncio.gather(on.observer.glance(*run.replicas), on.listening.hears_master(run.old_master))
+    lives, picture = await asyncio.gather(on.listening.hears_master(run.old_master), _where_they_stand(on, run))
     if run.kind is RunKind.FAILOVER and lives:
         return fail(f"{run.old_master} takes logins as a master again, so what was proven of it is void")
     choice = await choice_of(on, run, picture, last_lsn_of(run))
@@ -173,6 +181,11 @@ async def select(on: Scene, run: Run, _: str) -> Result:
     lacks = await would_lack(on.hands, choice.candidate) if run.kind is RunKind.SWITCHOVER else []
     found = {"candidate": choice.candidate, "lost_bytes": choice.lost_bytes, "excluded": excluded, "warnings": lacks}
     return success(f"{choice.candidate}: {choice.proof}", **found)
+
+
+async def _where_they_stand(on: Scene, run: Run) -> Picture:
+    """Where the replicas stand now."""
+    return on.standing.still or await on.observer.glance(*run.replicas)
 
 
 async def choice_of(on: Scene, run: Run, picture: Picture, last_lsn: Lsn | None) -> Choice:

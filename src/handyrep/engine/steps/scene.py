@@ -6,9 +6,11 @@ from collections.abc import Set as AbstractSet
 
 from handyrep.config.settings import Settings
 from handyrep.decide.policy import Policy
+from handyrep.engine.everywhere import Everywhere
 from handyrep.engine.hands import Hands
 from handyrep.engine.listening import Listening
 from handyrep.engine.observe import Observer
+from handyrep.engine.standing import Standing
 from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
 from handyrep.model.cluster import Cluster
@@ -27,7 +29,9 @@ class Scene:
 
     hands: Hands
     observer: Observer
+    everywhere: Everywhere
     listening: Listening
+    standing: Standing
     state: State
     settings: Settings
     policy: Policy
