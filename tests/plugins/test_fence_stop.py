@@ -193,7 +193,7 @@ class Restarter(threading.Thread):
         argv = [str(programs() / "postgres"), "-D", str(self.node.data), "-c", f"config_file={self.node.conf}"]
         while not self.over.is_set():
             subprocess.run(
-                argv, check=False, user=account(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                argv, check=False, user=account(), group=group(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
 
@@ -208,7 +208,7 @@ async def test_one_that_is_started_again_and_again_is_never_writable_after_a_pro
             assert m1.value("pg_is_in_recovery()")
         else:
             assert_no_proof(done)
-        assert (m1.data / "standby.signal").exists()
+        assert (m1.data / "standby.signal").exists(), done
     finally:
         restarter.over.set()
         m1.stop("immediate")

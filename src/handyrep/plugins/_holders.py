@@ -9,14 +9,19 @@ In each script `data` is the data directory, `place` its device and inode, `owne
 # postmaster.pid names is the test that PostgreSQL itself makes before it starts.
 HOLDERS = r"""
 HIDDEN="PostgreSQL of the same user but another group may not be looked into: processes"
-holders() {
-    stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null | while read -r where name; do
+around() {
+    held= seen=$(stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null)
+    while read -r where name; do
         [ "$where" = "$place" ] || continue
         process=${name#/proc/}; process=${process%/cwd}
         read -r command 2>/dev/null < "/proc/$process/comm" || continue
-        case $command in *postgres*|*postmaster*) echo "$process";; esac
-    done
+        case $command in *postgres*|*postmaster*) held="$held$process
+";; esac
+    done <<END
+$seen
+END
 }
+holders() { around; printf %s "$held"; }
 folder_of() { tr '\0' '\n' 2>/dev/null < "/proc/$1/cmdline" | sed -n '/^-D$/{n;p;q;}'; }
 elsewhere() {
     folder=$(folder_of "$1")
@@ -24,9 +29,9 @@ elsewhere() {
     case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
 }
 hidden() {
-    open=$(stat -L -c ' %n ' /proc/[0-9]*/cwd 2>/dev/null)
+    left=
     for process in /proc/[0-9]*; do
-        case $open in *" $process/cwd "*) continue;; esac
+        case $seen in *" $process/cwd"*) continue;; esac
         read -r command 2>/dev/null < "$process/comm" || continue
         case $command in *postgres*|*postmaster*) ;; *) continue;; esac
         state= user= parent=
@@ -34,25 +39,26 @@ hidden() {
             case $key in State:) state=$value;; Uid:) user=$value;; PPid:) parent=$value;; esac
         done 2>/dev/null < "$process/status"
         [ "$user" = "$owner" ] && [ "$state" != Z ] || continue
-        elsewhere "${process#/proc/}" "$parent" || echo "${process#/proc/}"
+        elsewhere "${process#/proc/}" "$parent" || left="$left ${process#/proc/}"
     done
 }
 attached() {
-    segment= line=0
+    attaches=0 segment= line=0
     while read -r key number rest || [ -n "$key" ]; do
         line=$((line + 1))
         [ "$line" = 7 ] && segment=$number
     done 2>/dev/null < "$data/postmaster.pid"
-    [ -n "$segment" ] || { echo 0; return; }
-    while read -r key number mode size creator last attaches rest; do
-        [ "$number" = "$segment" ] && { echo "$attaches"; return; }
+    [ -n "$segment" ] || return 0
+    while read -r key number mode size creator last count rest; do
+        [ "$number" = "$segment" ] && attaches=$count
     done < /proc/sysvipc/shm
-    echo 0
 }
 """
-"""holders, hidden and attached: the processes of $data, those that may not be looked into, how many use its shared memory."""
+"""around: a look, as $held, the processes of $data, and $seen. hidden: those that may not be looked into, by that look, as $left. attached:
+how many use its shared memory, as $attaches. holders prints the processes of $data. Most set variables: each subshell takes time.
+"""
 DATA = r"""
-data=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { echo "fault=$1 cannot be entered"; exit 10; }
+{ cd -P -- "$1" 2>/dev/null && data=$PWD && cd /; } || { echo "fault=$1 cannot be entered"; exit 10; }
 [ -f "$data/PG_VERSION" ] || { echo "fault=$data has no PG_VERSION: it is no data directory"; exit 10; }
 place=$(stat -L -c '%d:%i %u' -- "$data" /proc/self/cwd 2>/dev/null) || { echo "fault=/proc cannot be read"; exit 10; }
 place=${place%%
@@ -62,7 +68,7 @@ owner=${place#* } place=${place% *}
 """Makes $data, and its $place and $owner, of $1, or ends the script."""
 STUCK = r"""
 asleep() {
-    for process in $(holders); do
+    for process in $held; do
         state= switches=
         while read -r key value rest; do
             case $key in State:) state=$value;; voluntary_ctxt_switches:) switches=$value;; esac
@@ -71,16 +77,18 @@ asleep() {
     done
 }
 stuck() {
-    left=$(asleep)
+    sleeping= waiting=
+    [ -z "$held" ] || sleeping=$(asleep)
     for try in 1 2; do
-        [ -n "$left" ] || return 0
+        [ -n "$sleeping" ] || return 0
         sleep 0.1
-        left=$(asleep | grep -Fx "$left")
+        around
+        sleeping=$(asleep | grep -Fx "$sleeping")
     done
-    for process in $left; do echo "${process%%:*}"; done
+    for process in $sleeping; do waiting="$waiting ${process%%:*}"; done
 }
 """
-"""stuck: processes of $data that sleep in the kernel without once having woken meanwhile, as all do that write to a disk that hangs."""
+"""stuck, after a look around: as $waiting, processes of $data that sleep in the kernel without once having woken meanwhile, as all do that write to a disk that hangs."""
 STOP = r"""
 postmaster() { sed -n 1p "$data/postmaster.pid" 2>/dev/null; }
 now() { read -r now rest < /proc/uptime; now=${now%.*}${now#*.}; }

@@ -9,7 +9,8 @@ from handyrep.ports import Ran
 FINDING = """
 program_path() {
     if [ -n "$2" ]; then [ -x "$2/$1" ] && echo "$2/$1"; return; fi
-    version=$(cat "$3/PG_VERSION" 2>/dev/null)
+    version=
+    [ -r "$3/PG_VERSION" ] && read -r version < "$3/PG_VERSION"
     for folder in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin"; do
         [ -n "$version" ] && [ -x "$folder/$1" ] && echo "$folder/$1" && return
     done

@@ -54,7 +54,8 @@ rounds=0 calm=0 wanted=$3 patience=$4 was_read=
 while [ "$calm" -lt "$wanted" ]; do
     rounds=$((rounds + 1))
     [ "$rounds" -le 20 ] || { echo "fault=something starts PostgreSQL again and again"; exit 11; }
-    if [ -n "$(holders)" ]; then
+    around
+    if [ -n "$held" ]; then
         calm=0 wanted=3 was_read=
         echo "stopped=yes"
         stop || { mark; stop; } || { echo "fault=processes $(holders | tr '\n' ' ')do not end"; exit 11; }
@@ -64,10 +65,12 @@ while [ "$calm" -lt "$wanted" ]; do
     calm=$((calm + 1))
 done
 [ -n "$was_read" ] || read_end "$5" "$2"
-[ -z "$(holders)" ] || { echo "fault=processes hold $data"; exit 11; }
-for try in 1 2 3 4 5; do left=$(hidden); [ -z "$left" ] && break; sleep 0.1; done
+around
+[ -z "$held" ] || { echo "fault=processes hold $data"; exit 11; }
+for try in 1 2 3 4 5; do hidden; [ -z "$left" ] && break; sleep 0.1; around; done
 [ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
-[ "$(attached)" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
+attached
+[ "$attaches" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }
 echo "data=$data"
 echo "newest=$newest"
 echo "$said"
@@ -90,13 +93,15 @@ LOOK = (
     + HOLDERS
     + STUCK
     + r"""
-waiting=$(stuck)
-[ -z "$waiting" ] || { echo "fault=processes $(echo $waiting) wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
+around
+stuck
+[ -z "$waiting" ] || { echo "fault=processes$waiting wait for the storage, which takes no writes: until it does even SIGKILL does not end them"; exit 13; }
 [ -w "$data" ] || { echo "fault=$data cannot be written"; exit 12; }
 for try in 1 2 3 4 5; do
-    left=$(hidden)
-    [ -z "$left" ] && { [ -z "$(holders)" ] && echo "ended=yes"; exit 0; }
+    hidden
+    [ -z "$left" ] && { [ -z "$held" ] && echo "ended=yes"; exit 0; }
     sleep 0.1
+    around
 done
 echo "fault=$HIDDEN" $left; exit 11
 """
