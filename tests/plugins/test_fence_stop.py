@@ -109,6 +109,20 @@ async def test_after_a_crash_too_it_is_known_where_its_wal_ends(m1: Node) -> Non
     assert end <= Lsn.parse(str(done.extra["last_lsn"]))
 
 
+async def test_where_its_wal_ends_is_known_though_its_pid_file_and_shared_memory_are_left(m1: Node) -> None:
+    """The look at its shared memory had once set a variable that the end of its WAL stood in."""
+    m1.sql("insert into t select generate_series(1, 1000)")
+    end = Lsn.parse(m1.value("pg_current_wal_flush_lsn()::text"))
+    for process in holders(m1):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    until(lambda: holders(m1) == [])
+    assert (m1.data / "postmaster.pid").exists()
+    done = await fence(m1)
+    assert_fenced(m1, done)
+    assert end <= Lsn.parse(str(done.extra["last_lsn"]))
+
+
 async def test_what_starts_it_after_that_gets_a_server_that_cannot_be_written_to(m1: Node) -> None:
     assert_fenced(m1, await fence(m1))
     m1.start()

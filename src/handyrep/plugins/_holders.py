@@ -44,12 +44,12 @@ hidden() {
 }
 attached() {
     attaches=0 segment= line=0
-    while read -r key number rest || [ -n "$key" ]; do
+    while read -r _ number _ || [ -n "$number" ]; do
         line=$((line + 1))
         [ "$line" = 7 ] && segment=$number
     done 2>/dev/null < "$data/postmaster.pid"
     [ -n "$segment" ] || return 0
-    while read -r key number mode size creator last count rest; do
+    while read -r _ number _ _ _ _ count _; do
         [ "$number" = "$segment" ] && attaches=$count
     done < /proc/sysvipc/shm
 }
