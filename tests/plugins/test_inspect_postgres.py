@@ -173,6 +173,15 @@ async def test_a_replica_that_lost_a_new_master_tells_the_timeline_that_it_had_r
     assert (await look(third)).extra["timeline"] == 2
 
 
+async def test_who_may_see_all_but_the_names_of_wal_files_is_told_the_rest(house: Estate) -> None:
+    node = house.master("m6")
+    node.sql("revoke pg_monitor from handyrep")
+    node.sql("grant pg_read_all_stats, pg_read_all_settings to handyrep")
+    seen = await look(node)
+    assert seen.outcome is SUCCESS, seen.details
+    assert (seen.extra["in_recovery"], seen.extra["timeline"]) == (False, 1)
+
+
 async def test_a_promoted_replica_tells_its_new_timeline_at_once(house: Estate) -> None:
     master = house.master("m4")
     replica = house.replica("r4", master)

@@ -17,7 +17,8 @@ from handyrep.ports import Row
 
 # After a promotion the control file tells the old timeline until the next checkpoint; the name of the WAL file being written does not.
 _LOOK = """
-select pg_is_in_recovery() as in_recovery,
+select {newest_wal} as newest_wal,
+       pg_is_in_recovery() as in_recovery,
        (select system_identifier::text from pg_control_system()) as system_identifier,
        current_setting('server_version_num')::int as version_num,
        case when pg_is_in_recovery()
@@ -40,10 +41,13 @@ select pg_is_in_recovery() as in_recovery,
        pg_has_role('pg_read_all_stats', 'usage') and pg_has_role('pg_read_all_settings', 'usage') as sees_all
 """
 # Without a receiver nothing else tells which timeline was received last: the control file names it only after the next restartpoint. A
-# file of WAL carries a timeline in its name only once that is the replica's history. pg_monitor may ask; to others it stays unknown.
+# file of WAL carries a timeline in its name only once that is the replica's history. Who may not list them is refused before all else.
 _NEWEST_WAL = """
-select coalesce(max(('x' || substr(name, 1, 8))::bit(32)::int), 0) as timeline from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'
+       case when pg_is_in_recovery() and not exists (select from pg_stat_wal_receiver where status = 'streaming')
+            then (select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$')
+       end
 """
+_REFUSED = "42501"
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
 # It finds room in a WAL file that is there already, though: the snapshot is a small file of this transaction's in the data directory.
 _OUR_WRITE = "a test write of HandyRep"
@@ -90,7 +94,7 @@ _NOT_THERE = 90
 class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
-    Does: run() a SELECT, or two; write() one message in the WAL and, until it is committed, a small file in the data directory;
+    Does: run() a SELECT; write() one message in the WAL and, until it is committed, a small file in the data directory;
     host() test_ssh_command; sees() pg_isready on the server's host.
     Touches on the server: reads system views; write() adds some bytes to the WAL.
     Needs: a login for handyrep_user with pg_monitor or superuser: to others a replica looks as if it received nothing; SSH for
@@ -109,7 +113,7 @@ class inspect_postgres(handyrepplugin):
     async def run(self, servername: str) -> Result:  # type: ignore[override] # the contract of its kind
         """SUCCESS with the facts."""
         try:
-            row = (await self.query(servername, _LOOK))[0]
+            row = await self._looked_at(servername)
         except DatabaseError as error:
             return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
         except NoAnswerError as error:
@@ -117,17 +121,16 @@ class inspect_postgres(handyrepplugin):
         if not row["sees_all"]:
             why = "handyrep_user may not see all that is asked for: GRANT pg_monitor to it. Where the server stands is not known"
             return self.fail(why, alive=True)
-        facts = _facts(row)
-        if row["in_recovery"] and not row["receiving"]:
-            facts["timeline"] = max(int(row["timeline"]), await self._newest_timeline(servername))
-        return self.success("", **facts)
+        return self.success("", **_facts(row))
 
-    async def _newest_timeline(self, servername: str) -> int:
-        """Of the WAL on its disk; 0 when that is not known."""
+    async def _looked_at(self, servername: str) -> Row:
+        """Without the timeline of the WAL on its disk where that may not be asked."""
         try:
-            return int((await self.query(servername, _NEWEST_WAL))[0]["timeline"])
-        except (DatabaseError, NoAnswerError):
-            return 0
+            return (await self.query(servername, _LOOK.format(newest_wal=_NEWEST_WAL)))[0]
+        except DatabaseError as error:
+            if error.sqlstate != _REFUSED:
+                raise
+            return (await self.query(servername, _LOOK.format(newest_wal="null::int")))[0]
 
     async def write(self, servername: str) -> Result:
         """SUCCESS when a write was committed; FAIL with stalled = True when none has been for so long that the storage must hang."""
@@ -238,7 +241,9 @@ class inspect_postgres(handyrepplugin):
 
 
 def _facts(row: Row) -> dict[str, object]:
-    facts = {key: value for key, value in row.items() if key not in ("primary_conninfo", "cluster_name", "sees_all")}
+    asked_for_more = ("newest_wal", "primary_conninfo", "cluster_name", "sees_all")
+    facts = {key: value for key, value in row.items() if key not in asked_for_more}
+    facts["timeline"] = max(int(row["timeline"]), int(row.get("newest_wal") or 0))
     told = str(row["primary_conninfo"] or "")
     return {**facts, "upstream": _upstream(told), "calls_itself": calls_itself(told, str(row["cluster_name"]))}
 
