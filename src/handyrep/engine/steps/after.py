@@ -18,8 +18,6 @@ from handyrep.plugin_api.contract import Kind
 
 _CONFIRM_FOR_S = 5.0
 """One confirm step looks for so long; the engine repeats it for as long as it takes."""
-_HASTENED_WITHIN_S = 0.1
-"""So long is what is done beside waited for after the promote. One that hangs is given up: repoint and follow do it all again."""
 
 
 async def promote(on: Scene, run: Run, _: str) -> Result:
@@ -41,14 +39,8 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
         written = await on.hands.use(Kind.INSPECT, "write", server=on.server(run.new_master))
         return written.outcome is Outcome.SUCCESS
 
-    beside = {asyncio.create_task(hasten_proxies(on, run)), asyncio.create_task(_hasten_replicas(on, run))}
-    try:
-        confirmed = await on.until(writes, _CONFIRM_FOR_S)
-        await asyncio.wait(beside, timeout=_HASTENED_WITHIN_S)
-    finally:
-        for task in beside:
-            task.cancel()
-    if confirmed:
+    seen = on.until(writes, _CONFIRM_FOR_S)
+    if await on.meanwhile(seen, hasten_proxies(on, run, run.new_master), _hasten_replicas(on, run)):
         return success(f"{run.new_master} takes writes", **told)
     return uncertain(
         f"{run.new_master} was ordered to become the master and does not take writes yet. Look at its log; if it still is a replica,"
@@ -56,11 +48,11 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
     )
 
 
-async def hasten_proxies(on: Scene, run: Run) -> None:
+async def hasten_proxies(on: Scene, run: Run, new_master: str) -> None:
     """What can be done at the proxies before they are led to the new master. How it went is not heeded: repoint sees for itself."""
-    if on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
-        to_be = recorded(on.cluster, run)
-        await on.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=run.new_master, cluster=to_be)
+    if new_master and on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
+        to_be = recorded(on.cluster, run, new_master)
+        await on.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=new_master, cluster=to_be)
 
 
 async def _hasten_replicas(on: Scene, run: Run) -> None:
@@ -79,14 +71,16 @@ async def _hasten_replicas(on: Scene, run: Run) -> None:
 async def record(on: Scene, run: Run, _: str) -> Result:
     """Write down who the master is."""
     behind = bool(on.hands.configured(Kind.CONNECTION_FAILOVER))
-    known = dataclasses.replace(recorded(on.cluster, run), failed_over_at=on.steady.now(), proxies_behind=behind)
+    known = dataclasses.replace(
+        recorded(on.cluster, run, run.new_master), failed_over_at=on.steady.now(), proxies_behind=behind
+    )
     on.state.update(known)
     return success(f"{run.new_master} is the master in epoch {run.epoch}")
 
 
-def recorded(cluster: Cluster, run: Run) -> Cluster:
+def recorded(cluster: Cluster, run: Run, new_master: str) -> Cluster:
     """The cluster after a run whose new master was seen to take writes."""
-    for name, role in ((run.old_master, Role.REPLICA), (run.new_master, Role.MASTER)):
+    for name, role in ((run.old_master, Role.REPLICA), (new_master, Role.MASTER)):
         member = cluster.members[name]
         cluster = cluster.with_member(dataclasses.replace(member, server=dataclasses.replace(member.server, role=role)))
     confirmed = run.last(Step(stages.CONFIRM.id))
@@ -94,8 +88,8 @@ def recorded(cluster: Cluster, run: Run) -> Cluster:
     return dataclasses.replace(
         cluster,
         epoch=run.epoch,
-        astray=tuple(name for name in run.replicas if name != run.new_master) if run.remaster else (),
-        deposed=tuple(sorted({*cluster.deposed, run.old_master} - {run.new_master})),
+        astray=tuple(name for name in run.replicas if name != new_master) if run.remaster else (),
+        deposed=tuple(sorted({*cluster.deposed, run.old_master} - {new_master})),
         timeline=max(cluster.timeline, int(told.get("timeline", 0))),
         synchronous_standby_names=str(told.get("synchronous_standby_names", "")),
         older_lists=(UNDER_NO_LIST,),

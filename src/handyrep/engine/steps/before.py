@@ -14,6 +14,7 @@ from handyrep.decide.estimate import estimated_end
 from handyrep.decide.foresight import foresee
 from handyrep.engine.hands import said
 from handyrep.engine.slots import would_lack
+from handyrep.engine.steps.after import hasten_proxies
 from handyrep.engine.steps.scene import Scene
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -40,7 +41,8 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
     picture = on.everywhere.seen_within(_NOTHING_BETWEEN_S)
     if picture is None or picture.of(run.old_master).sees_master is not Answer.NO:
         failover = on.settings.failover
-        picture = await on.everywhere.look(max(failover.fail_retry_interval, failover.call_timeout))
+        look = on.everywhere.look(max(failover.fail_retry_interval, failover.call_timeout))
+        picture = await on.meanwhile(look, _hasten_for_the_first(on, run))
     on.state.update(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
     stalled = seen.up is Answer.YES and seen.stalled is Answer.YES
@@ -77,10 +79,20 @@ async def fence(on: Scene, run: Run, name: str) -> Result:
         why = await _in_vain(on, run)
         if why:
             return fail(f"{name} cannot be taken back, and would be in vain: {why}. Nothing was done", untouched=True)
-    result = await on.hands.use(Kind.FENCE, name=name, servername=run.old_master)
+    proven = on.hands.use(Kind.FENCE, name=name, servername=run.old_master)
+    result = await on.meanwhile(proven, _hasten_for_the_first(on, run))
     if result.outcome is Outcome.SUCCESS and not result.extra.get("proof"):
         return fail(f"{name} said SUCCESS without telling its proof, which proves nothing")
     return result
+
+
+async def _hasten_for_the_first(on: Scene, run: Run) -> None:
+    """Prepare the proxies for the replica that is likely to be chosen; in a switchover that was done. If it is another one in the end, confirm does it for that."""
+    if run.kind is not RunKind.FAILOVER or not on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
+        return
+    ordered, _ = await on.hands.select()
+    likely = next((name for name in (run.wanted, *ordered) if name in run.replicas), "")
+    await hasten_proxies(on, run, likely)
 
 
 async def _in_vain(on: Scene, run: Run) -> str:

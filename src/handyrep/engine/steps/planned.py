@@ -102,10 +102,10 @@ async def hasten(on: Scene, run: Run, _: str) -> Result:
     """What can be done before clients have to wait."""
     able = [name for name in run.fences if on.hands.able(Kind.FENCE, "hasten", name)]
     if not able:
-        await hasten_proxies(on, run)
+        await hasten_proxies(on, run, run.new_master)
         return success("nothing can be done before")
     fenced = on.hands.use(Kind.FENCE, "hasten", name=able[0], servername=run.old_master)
-    return (await asyncio.gather(fenced, hasten_proxies(on, run)))[0]
+    return (await asyncio.gather(fenced, hasten_proxies(on, run, run.new_master)))[0]
 
 
 async def pause(on: Scene, _: Run, __: str) -> Result:

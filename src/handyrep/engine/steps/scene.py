@@ -1,8 +1,10 @@
 """What every step works with: the way to plugins, the eyes, the recorded state, the settings. Owns waiting until something is seen."""
 
+import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Set as AbstractSet
+from typing import Any, TypeVar
 
 from handyrep.config.settings import Settings
 from handyrep.decide.policy import Policy
@@ -18,6 +20,8 @@ from handyrep.model.server import Server
 from handyrep.ports import Clock
 
 _LOOK_EVERY_S = 0.003
+_MOMENT_S = 0.1
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +51,17 @@ class Scene:
     def server(self, name: str) -> Server:
         """A server of the cluster."""
         return self.state.cluster.members[name].server
+
+    async def meanwhile(self, work: Awaitable[_T], *unheeded: Coroutine[Any, Any, None]) -> _T:
+        """`work`, and beside it what spares a later step time. That is waited for a moment longer and then given up: the later step does it all."""
+        begun = {asyncio.create_task(one) for one in unheeded}
+        try:
+            done = await work
+            await asyncio.wait(begun, timeout=_MOMENT_S)
+            return done
+        finally:
+            for task in begun:
+                task.cancel()
 
     async def until(self, holds: Callable[[], Awaitable[bool]], limit_s: float) -> bool:
         """Look again and again until it holds or `limit_s` has passed; at least once."""
