@@ -1,11 +1,12 @@
 """The look from everywhere, and the dry runs of the fences beside it: who is waited for, and who is not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 
+from handyrep.engine.observe import Trying
 from handyrep.engine.proofs import proofs
 from handyrep.model.answer import Answer
 from handyrep.model.result import Result, fail, success
@@ -202,3 +203,27 @@ def seen_from() -> tuple[Imagined, list[str]]:
 
     world.plugins.call = told  # type: ignore[method-assign]
     return world, views
+
+
+@pytest.mark.parametrize(
+    ("goes", "up"), [(True, Answer.NO), (False, Answer.YES)], ids=["it has gone", "it only says nothing"]
+)
+async def test_a_master_that_goes_silent_right_after_its_poll_is_polled_again(*, goes: bool, up: Answer) -> None:
+    """Else it would pass for well, and be suspected a whole poll_interval later."""
+    world = Imagined()
+
+    def silent(_: Mapping[str, Any]) -> Result:
+        world.boxes["m1"].up = not goes
+        return fail("nothing is known: it did not answer")
+
+    world.plugins.instead["inspect.run"] = silent
+    seen = await world.engine.observer.lightly(world.engine.cluster.members["m1"], Trying.UNHURRIED)
+    assert (seen.up, seen.facts) == (up, None)
+    assert world.plugins.count("poll") == 2
+
+
+async def test_a_master_that_answers_with_an_error_is_not_polled_again() -> None:
+    world = Imagined()
+    world.plugins.instead["inspect.run"] = lambda _: fail("GRANT pg_monitor to it", alive=True)
+    seen = await world.engine.observer.lightly(world.engine.cluster.members["m1"], Trying.UNHURRIED)
+    assert (seen.up, world.plugins.count("poll")) == (Answer.YES, 1)

@@ -24,19 +24,21 @@ YES, NO, UNKNOWN = Answer.YES, Answer.NO, Answer.UNKNOWN
 
 
 class Trying(enum.Enum):
-    """How hard a look tries to reach a server: the method of the poll plugin, and how many times call_timeout another answer may take.
+    """How hard a look tries to reach a server: the method of the poll plugin, how many times call_timeout an answer over SSH may take, and
+    what a PostgreSQL that was polled just before is asked.
 
     AGAIN leaves the retries to the plugin. UNHURRIED is for who sees to them himself, and ONCE for who has no time either: a login over
     SSH may take longer than that.
     """
 
-    AGAIN = ("run", 3)
-    UNHURRIED = ("once", 3)
-    ONCE = ("once", 1)
+    AGAIN = ("run", 3, 3)
+    UNHURRIED = ("once", 3, 1)
+    ONCE = ("once", 1, 1)
 
-    def __init__(self, method: str, calls: int) -> None:
+    def __init__(self, method: str, calls: int, asking_calls: int) -> None:
         self.method = method
         self.calls = calls
+        self.asking_calls = asking_calls
 
 
 class Observer:
@@ -137,14 +139,23 @@ class Observer:
         return Picture(seen=MappingProxyType(named), verified=verified, orders=orders)
 
     async def _polled_postgres(self, server: Server, trying: Trying) -> Seen:
-        """Even a light look asks whether it is in recovery: a second master must not go unseen until the next full one."""
-        seen = seen_from_poll(await self._hands.use(Kind.POLL, self._poll_method(trying), server=server))
+        """Even a light look asks whether it is in recovery: a second master must not go unseen until the next full one.
+
+        One that lets HandyRep in and then says nothing is polled again: it may have gone between the two.
+        """
+        seen = await self._polled(server, trying)
         if seen.up is not YES:
             return seen
-        facts, problem = parse_facts(await self._hands.use(Kind.INSPECT, server=server))
+        asked = await self._hands.use(Kind.INSPECT, server=server, patience_s=self._hands.calls_s(trying.asking_calls))
+        facts, problem = parse_facts(asked)
         if facts is not None and self._is_strange(facts):
             return dataclasses.replace(seen, stranger=facts.system_identifier)
-        return dataclasses.replace(seen, facts=facts, notes=(problem,) if problem else ())
+        if asked.outcome is not Outcome.SUCCESS and asked.extra.get("alive") is not True:
+            seen = await self._polled(server, trying)
+        return dataclasses.replace(seen, facts=facts, notes=(*seen.notes, *((problem,) if problem else ())))
+
+    async def _polled(self, server: Server, trying: Trying) -> Seen:
+        return seen_from_poll(await self._hands.use(Kind.POLL, self._poll_method(trying), server=server))
 
     def _poll_method(self, trying: Trying) -> str:
         """A plugin that can only try again and again does so."""

@@ -26,6 +26,8 @@ from handyrep.plugin_api.contract import Kind
 
 _NOTHING_BETWEEN_S = 0.25
 """No longer than it takes to judge a look, and to write down what follows from it."""
+_LIKELY_FOR_S = 2.0
+"""So long what was seen of the replicas tells who is likely to be chosen."""
 _SLOWEST_RESCUE_BYTES_PER_S = 1 << 20
 """How long a rescue may take grows with what it carries; the plugin ends one that does not get on."""
 _CALLS_OF_A_HOLD = 3
@@ -91,8 +93,10 @@ async def _hasten_for_the_first(on: Scene, run: Run) -> None:
     if run.kind is not RunKind.FAILOVER or not on.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
         return
     ordered, _ = await on.hands.select()
-    likely = next((name for name in (run.wanted, *ordered) if name in run.replicas), "")
-    await hasten_proxies(on, run, likely)
+    picture = on.everywhere.seen_within(_LIKELY_FOR_S) or Picture()
+    policy = dataclasses.replace(on.policy, loss_accepted=True)
+    likely = run.wanted or foresee(ordered, on.cluster, picture, policy, final=False, estimated=None).candidate
+    await hasten_proxies(on, run, likely or "")
 
 
 async def _in_vain(on: Scene, run: Run) -> str:
