@@ -345,3 +345,35 @@ async def test_a_proxy_that_hangs_beforehand_keeps_the_failover_waiting_for_a_mo
         await world.failed_over()
     assert world.as_it_was == [("hasten", "r1"), ("hasten", "r1"), ("run", "r1")], "beside the fence, and the promote"
     assert not world.engine.cluster.proxies_behind
+
+
+@pytest.mark.parametrize(
+    ("fences", "blocked"), [(("fence_proxy", "fence_stop"), 0), (("fence_stop", "fence_proxy"), 1)]
+)
+async def test_nobody_holds_clients_back_before_a_fence_that_does_so_itself(
+    fences: tuple[str, ...], blocked: int
+) -> None:
+    world = WithProxies(fence_methods=fences)
+    behind: list[bool] = []
+
+    def fenced(_: Any) -> Result:
+        behind.append(world.engine.cluster.proxies_behind)
+        return success(proof="no client gets there", last_lsn="", ended=True)
+
+    world.plugins.instead["fence.test"] = lambda _: success()
+    world.plugins.instead["fence.run"] = fenced
+    await world.failed_over()
+    assert world.plugins.count("connection_failover.block") == blocked
+    assert behind == [True], "that they may be held back is written down before it is done"
+
+
+async def test_what_such_a_fence_held_back_is_let_on_when_the_failover_is_given_up() -> None:
+    world = WithProxies(fence_methods=("fence_proxy",))
+    world.plugins.instead["fence.test"] = lambda _: success()
+    world.plugins.instead["fence.run"] = lambda _: success(proof="no client gets there", last_lsn="")
+    world.plugins.instead["follow.halt"] = lambda _: fail("allow_alter_system is off")
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.look()
+    assert (world.master, world.plugins.count("promotion")) == ("m1", 0)
+    assert world.plugins.count("fence.release") == 1

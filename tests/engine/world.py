@@ -118,6 +118,7 @@ class KnownPlugins(Registry):
         optional |= {"footprint", "take_back"} if name in self.traced else set()
         real = super().load(name)
         facts = {"needs_silence": name in self.silent, "needs_host": real.needs_host, "kinds": real.kinds}
+        facts["routes_only"] = real.routes_only
         return type(name, (Plugin,), {**facts, **dict.fromkeys(optional, Plugin.success)})
 
 

@@ -14,7 +14,7 @@ from handyrep.engine.hands import said
 from handyrep.engine.heirs import Heirs
 from handyrep.engine.kept_up import let_start
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
-from handyrep.engine.proofs import possible_first, proofs
+from handyrep.engine.proofs import fenced_by, proofs
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
 from handyrep.engine.rounds import Rounds
@@ -201,8 +201,7 @@ class Check:
             run = new_run(engine, RunKind.FAILOVER, f"{verdict.rule}: {verdict.sentence}")
             seen = picture.of(run.old_master)
             run = dataclasses.replace(
-                run,
-                fences=possible_first(situation.proofs),
+                fenced_by(run, situation.proofs),
                 was_running=seen.running is YES,
                 suspected_for_s=round(self._suspected_for_s, 4),
                 verdict=self.verdicts.number or 0,

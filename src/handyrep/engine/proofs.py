@@ -1,6 +1,7 @@
 """What each fence says of itself in a dry run: whether its proof could be had now. Stops nothing and proves nothing."""
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 
 from handyrep.decide.failover import Proof
@@ -8,6 +9,7 @@ from handyrep.engine.engine import Engine
 from handyrep.engine.hands import said
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.observation import Picture
+from handyrep.model.run import Run
 from handyrep.plugin_api.contract import Kind
 
 YES, NO = Answer.YES, Answer.NO
@@ -95,6 +97,12 @@ async def _without_its_host(engine: Engine, fence: str) -> Proof:
     return engine.hands.proof(fence, NO, "its host does not answer over SSH, so nothing there can be seen or stopped")
 
 
-def possible_first(found: tuple[Proof, ...]) -> tuple[str, ...]:
-    """A fence that could give no proof a moment ago would only take time from one that could."""
-    return tuple(proof.fence for proof in sorted(found, key=lambda proof: proof.possible is not YES))
+def fenced_by(run: Run, found: tuple[Proof, ...]) -> Run:
+    """The run with these fences, those that could give no proof a moment ago last: they would only take time from one that could.
+
+    One that cuts clients off at the proxies holds them back there itself, and better: nobody does it before that one too.
+    """
+    ordered = sorted(found, key=lambda proof: proof.possible is not YES)
+    by_itself = bool(ordered) and ordered[0].possible is YES and ordered[0].routes_only
+    fences = tuple(proof.fence for proof in ordered)
+    return dataclasses.replace(run, fences=fences, proxies="" if by_itself else run.proxies)

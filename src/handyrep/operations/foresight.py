@@ -11,7 +11,7 @@ from handyrep.engine.check import foreseen, new_run
 from handyrep.engine.engine import Engine
 from handyrep.engine.observe import Trying
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
-from handyrep.engine.proofs import proofs
+from handyrep.engine.proofs import fenced_by, proofs
 from handyrep.engine.slots import would_lack
 from handyrep.model.answer import Answer, Outcome
 from handyrep.model.lsn import Lsn
@@ -81,7 +81,7 @@ async def _consequences(
     estimated = engine.estimated_end
     choice = choose(ordered, engine.cluster, situation.picture, engine.policy, last_lsn=end, estimated=estimated)
     choice = able_to_agree(choice, engine.cluster, engine.policy)
-    run = new_run(engine, RunKind.FAILOVER, verdict.sentence)
+    run = fenced_by(new_run(engine, RunKind.FAILOVER, verdict.sentence), situation.usable_proofs)
     return {
         "candidate": choice.candidate or "",
         "data_proof": choice.proof,

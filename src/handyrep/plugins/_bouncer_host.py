@@ -126,12 +126,14 @@ class BouncerHost:
         """Let the host's own pgbouncer read this as its file, without starting. What it took a moment ago is not tried again."""
         remembered = f"what the pgbouncer of {self._server.name} takes"
         asked, now_s = (content, program, logfile), self._plugin.call.world.clock.monotonic()
-        last, at_s = self._plugin.memory.get(remembered, ((), now_s))
-        if last == asked and now_s - at_s <= _STILL_TAKEN_S:
+        taken = self._plugin.memory.setdefault(remembered, {})
+        for old in [one for one, at_s in taken.items() if now_s - at_s > _STILL_TAKEN_S]:
+            del taken[old]
+        if asked in taken:
             return Trial()
         trial = await self._trial(content, program, logfile)
         if trial == Trial():
-            self._plugin.memory[remembered] = (asked, now_s)
+            taken[asked] = now_s
         return trial
 
     async def _trial(self, content: str, program: str, logfile: str) -> "Trial":

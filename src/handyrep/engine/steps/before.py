@@ -77,7 +77,10 @@ async def fence(on: Scene, run: Run, name: str) -> Result:
         return fail(
             f"{name} proves nothing of a master that gives a sign of life ({why}): nothing was done", untouched=True
         )
-    if on.hands.proof(name, Answer.UNKNOWN, "").final and run.kind is RunKind.FAILOVER:
+    known = on.hands.proof(name, Answer.UNKNOWN, "")
+    if known.routes_only:
+        on.state.update(dataclasses.replace(on.cluster, proxies_behind=True))
+    if known.final and run.kind is RunKind.FAILOVER:
         why = await _in_vain(on, run)
         if why:
             return fail(f"{name} cannot be taken back, and would be in vain: {why}. Nothing was done", untouched=True)
