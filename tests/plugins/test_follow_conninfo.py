@@ -50,7 +50,7 @@ async def follow(replica: Node, master: Node, method: str = "run", *, hosts: Any
     changes = known.pop("changes", {})
     servers = (replica.server("replica", **changes), master.server("master"))
     async with plugins(*servers, hosts=hosts, **known) as called:
-        arguments = {"servername": replica.name, "newmaster": master.name} if method == "run" else {}
+        arguments = {} if method == "test" else {"servername": replica.name, "newmaster": master.name}
         return await called.call(Kind.FOLLOW, NAME, method, **arguments)
 
 
@@ -127,6 +127,59 @@ async def test_told_twice_it_is_as_told_once(r1: Node, r2: Node) -> None:
     await receives_from(r1, r2)
     lines = (r1.data / "postgresql.auto.conf").read_text().splitlines()
     assert len([line for line in lines if line.startswith("primary_conninfo")]) == 1
+
+
+async def test_a_setting_that_stands_in_the_file_and_is_not_in_force_deceives_nobody(r1: Node, r2: Node) -> None:
+    """HandyRep was killed between its ALTER SYSTEM and the reload; what is in force is right, and would be so no more after a reload."""
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    r1.sql("alter system set primary_conninfo = 'host=127.0.0.1 port=1'")
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    await receives_from(r1, r2)
+    assert f"port={r2.port}" in (r1.data / "postgresql.auto.conf").read_text()
+
+
+async def test_what_is_so_already_is_not_set_again(r1: Node, r2: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    sent: list[str] = []
+    real = RealDatabases.query
+
+    async def query(self: RealDatabases, to: Any, statement: str, *values: Any, **how: Any) -> Any:
+        sent.append(statement)
+        return await real(self, to, statement, *values, **how)
+
+    monkeypatch.setattr(RealDatabases, "query", query)
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    assert not [statement for statement in sent if "alter system" in statement]
+
+
+async def test_hastened_it_follows_one_that_is_about_to_be_promoted_and_on_after_that(house: Estate) -> None:
+    old = house.master("m8")
+    new, other = house.replica("n8", old), house.replica("o8", old)
+    old.stop("immediate")
+    told = await follow(other, new, "hasten")
+    assert (told.outcome, told.details) == (SUCCESS, "o8 was told to receive from n8")
+    await receives_from(other, new)
+    new.sql("select pg_promote()")
+    new.sql("insert into t values (78)")
+    await eventually(lambda: other.value("exists (select from t where x = 78)"))
+    for node in (new, other):
+        node.stop("immediate")
+
+
+async def test_hastened_it_gives_up_no_slot(r5: Node, r2: Node, m1: Node) -> None:
+    """A slot may only not be there yet: it is made before the others follow."""
+    told = await follow(r5, r2, "hasten")
+    assert (told.outcome, told.details) == (FAIL, "nothing was sent: r2 does not have it")
+    await receives_from(r5, m1)
+    assert r5.value("current_setting('primary_slot_name')") == "of_r5"
+
+
+async def test_hastened_it_leaves_a_master_and_a_server_that_does_not_run_alone(m1: Node, r1: Node) -> None:
+    told = await follow(m1, r1, "hasten")
+    assert (told.outcome, told.details) == (
+        FAIL, "nothing was sent: m1 is not in recovery: it is a master and is left alone",
+    )  # fmt: skip
+    assert (await follow(Node("r9", m1.folder, free_port()), m1, "hasten")).outcome is UNCERTAIN
 
 
 @pytest.fixture
