@@ -1,5 +1,6 @@
 """sync_names on real servers: after SUCCESS the list is in force, and stays so; otherwise it says what it does not know."""
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -208,6 +209,27 @@ async def test_one_that_is_in_force_is_only_looked_at(m1: Node) -> None:
     assert (await call(m1)).outcome is SUCCESS
     assert (await reloaded_by_call(m1), in_force(m1)) == (False, R1)
     assert (await reloaded_by_call(m1, NOBODY), in_force(m1)) == (True, NOBODY)
+
+
+async def test_one_that_has_been_in_force_for_a_while_is_looked_at_without_a_new_login(
+    m1: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a failover a login takes longer than all else that is done about the list."""
+    real, logins = RealDatabases.query, list[bool]()
+
+    async def query(self: RealDatabases, *words: Any, fresh: bool = False, **how: Any) -> Any:
+        logins.append(fresh)
+        return await real(self, *words, fresh=fresh, **how)
+
+    async with plugins(m1.server("master")) as called:
+        assert (await called.call(Kind.SYNC, "sync_names", servername="m1", names=R1)).outcome is SUCCESS
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(RealDatabases, "query", query)
+        assert (await called.call(Kind.SYNC, "sync_names", servername="m1", names=R1)).outcome is SUCCESS
+        assert logins == [False]
+        assert (await called.call(Kind.SYNC, "sync_names", servername="m1", names=NOBODY)).outcome is SUCCESS
+        assert True in logins
+    assert in_force(m1) == NOBODY
 
 
 async def test_a_reload_of_a_moment_ago_is_given_the_time_to_be_heard(m1: Node) -> None:
