@@ -118,6 +118,7 @@ async def freeze(on: Scene, run: Run, _: str) -> Result:
     """Let every replica's position stand still: `standing` are those that were seen to, `halted` those told to receive nothing."""
     if not run.old_master_ended:
         on.listening.begin(run.old_master)
+    on.standing.void()
     picture = await on.observer.glance(*run.replicas)
     found = await asyncio.gather(*(_frozen(on, run, name, picture.of(name).facts) for name in run.replicas))
     why_not = {name: why for name, (why, _) in zip(run.replicas, found, strict=True) if why}
