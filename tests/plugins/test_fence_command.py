@@ -73,7 +73,8 @@ async def test_it_is_switched_off_and_that_is_proven_by_two_answers(switch: Swit
 
 
 async def test_it_may_take_a_while(switch: Switch) -> None:
-    done = await call(switch.options(off="(sleep 0.3; echo off > state) >/dev/null 2>&1 &"))
+    slowly = switch.options(off="(sleep 0.3; echo off > state) >/dev/null 2>&1 &")
+    done = await call(slowly | {"patience": "30 s"})
     assert done.outcome is SUCCESS
     assert switch.asked.count("status") > 3
 

@@ -95,8 +95,17 @@ def put(node: Node, name: str, text: str = "") -> Path:
     return own(file)
 
 
+def led_elsewhere(node: Node) -> None:
+    """Two settings are not as HandyRep wants them: it sets only what is not so already."""
+    node.sql("alter system set recovery_target_timeline = 'current'")
+    node.sql("alter system set primary_slot_name = 'nowhere'")
+    node.sql("select pg_reload_conf()")
+    until(lambda: node.value("current_setting('primary_slot_name')") == "nowhere", node)
+
+
 async def test_what_a_replica_receives_by_stays(trio: Trio) -> None:
     assert await trio.left("follow_conninfo", trio.r1) == {}, "pg_basebackup -R wrote it, not HandyRep"
+    led_elsewhere(trio.r1)
     await trio.follow(trio.r1, newmaster="m1")
     settings = auto(trio.r1)
     for _ in range(2):
@@ -135,6 +144,7 @@ async def test_on_a_master_what_led_it_goes_and_nothing_else(house: Estate, trio
     """A candidate that was halted before it was promoted."""
     r3 = house.replica("r3", trio.m1)
     trio.called.cluster = cluster_of(trio.m1.server("master"), r3.server("replica"))
+    led_elsewhere(r3)
     await trio.follow(r3, newmaster="m1")
     await trio.follow(r3, "halt")
     r3.sql("alter system set work_mem = '5MB'")
