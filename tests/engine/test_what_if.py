@@ -1,12 +1,14 @@
 """What what_if predicts is what happens then: each event is predicted first and brought about after, in an imagined cluster."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
 
-from handyrep.model.result import success
+from handyrep.model.result import Result, success
 from handyrep.operations.declare import Running, invoke
+from handyrep.plugin_api.contract import Kind
 from tests.engine.world import Imagined
 
 
@@ -49,6 +51,35 @@ async def test_the_prediction_comes_true(event: str, auto_failover: bool) -> Non
     assert (told["rule"], told["move"]) == (happened.rule, happened.move.value)
     promoted = [call.split()[1] for call in world.plugins.calls if call.startswith("promotion.run")]
     assert promoted == ([told["candidate"]] if told.get("candidate") else [])
+
+
+async def test_a_replica_that_was_asked_before_the_master_wrote_more_lacks_nothing() -> None:
+    """HandyRep's own test write may fall between the two questions."""
+    world = Imagined(max_lost_wal=0.0)
+    world.boxes["m1"].synchronous = ""
+    await world.look()
+    asked = world.plugins._inspect_run
+
+    def moving(given: Mapping[str, Any]) -> Result:
+        name = next(iter(given.values()))
+        if name == "m1":
+            world.boxes["m1"].position += 100
+        told = asked(given)
+        if name == "m1":
+            world.boxes["r1"].position = world.boxes["r2"].position = world.boxes["m1"].position
+        return told
+
+    call = world.plugins.call
+
+    async def polled_slowly(kind: Kind, *words: Any, **how: Any) -> Result:
+        if kind is Kind.POLL:
+            await asyncio.sleep(0.05)
+        return await call(kind, *words, **how)
+
+    world.plugins.instead["inspect.run"] = moving
+    world.plugins.call = polled_slowly  # type: ignore[method-assign]
+    told = await predicted(world, "m1 dies")
+    assert (told["rule"], told["candidate"], told["lost_bytes"]) == ("F17", "r1", 0)
 
 
 async def test_it_changes_nothing_and_orders_nothing() -> None:

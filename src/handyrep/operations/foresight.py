@@ -1,6 +1,7 @@
 """what_if: the verdict and the plan for an event that did not happen, by the same rules, looked up now. Changes nothing."""
 
 import dataclasses
+from types import MappingProxyType
 
 from handyrep.decide import stages
 from handyrep.decide.agreement import able_to_agree
@@ -30,7 +31,7 @@ async def what_if(on: Running, event: str) -> Result:
     engine = on.engine
     master = engine.cluster.master.name if engine.cluster.master else ""
     hypothesis = parse(event, {member.name: str(member.server.role) for member in engine.cluster.members.values()})
-    now = await engine.everywhere.look(engine.settings.failover.poll_interval, Trying.AGAIN)
+    now = await _looked(engine)
     situation = await _situation(engine, hypothesis, imagine(hypothesis, now, master))
     verdict = judge(situation)
     told: dict[str, object] = {
@@ -43,6 +44,14 @@ async def what_if(on: Running, event: str) -> Result:
     if verdict.move is Move.PROCEED:
         told |= await _consequences(engine, hypothesis, situation, verdict, now)
     return success(_summary(verdict, told), **told)
+
+
+async def _looked(engine: Engine) -> Picture:
+    """The look from everywhere. A replica that was asked a moment before the master would seem to lack what was written between: it is asked again."""
+    first = await engine.everywhere.look(engine.settings.failover.poll_interval, Trying.AGAIN)
+    later = await engine.observer.glance(*(member.name for member in engine.cluster.replicas))
+    seen = {name: dataclasses.replace(one, facts=later.of(name).facts or one.facts) for name, one in first.seen.items()}
+    return dataclasses.replace(first, seen=MappingProxyType(seen))
 
 
 async def _situation(engine: Engine, hypothesis: Hypothesis, picture: Picture) -> Situation:

@@ -277,6 +277,6 @@ async def test_c16_a_replica_that_takes_no_logins_is_told_and_is_no_candidate(sh
         async with during(troubles.without_sql(shared, name)):
             await warned(handyrep, name, "lets nobody in")
             told = await handyrep.call("what_if", event=f"{shared.names[0]} dies")
-            assert (told["rule"], told["candidate"]) == ("F17", other), told
+            assert (told["rule"], told["candidate"], told["refused"].get(other)) == ("F17", other, None), told
             assert await stood(handyrep, shared, 0), handyrep.story()
         await handyrep.healthy()
