@@ -90,12 +90,15 @@ class Watched:
             await asyncio.to_thread(host.inside, "systemctl", "start", cluster.layout.unit)
         await self.call("verify_all")
 
-    async def seen_healthy(self) -> None:
-        """Look at everything until all is well, as the loop would: a first login by SSH may take longer than call_timeout here."""
+    async def seen_healthy(self) -> str:
+        """Look at everything until all is well, as the loop would: a first login by SSH may take longer than call_timeout here.
+
+        What is said of the cluster then. Raises AssertionError.
+        """
         for _ in range(10):
             await self.call("verify_all")
             if self.on.engine.cluster.status.health is Health.HEALTHY:
-                return
+                return self.on.engine.cluster.status.reason
         raise AssertionError(f"not healthy after ten looks\n{self.statuses()}\n{self.story()}")
 
     async def healthy(self) -> None:

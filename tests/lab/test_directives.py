@@ -18,8 +18,7 @@ async def seen_healthy(watch: Watch, cluster: LabCluster, **sections: str) -> st
     """What HandyRep says of the cluster then."""
     async with watch(cluster, monitor=False, **sections) as handyrep:
         await handyrep.settled(cluster)
-        await handyrep.seen_healthy()
-        return handyrep.on.engine.cluster.status.reason
+        return await handyrep.seen_healthy()
 
 
 async def test_another_ssh_port(lab: Lab, watch: Watch) -> None:
@@ -69,4 +68,4 @@ async def test_passwords_from_a_passfile(lab: Lab, watch: Watch, tmp_path: Path)
     conf.write_text("\n".join(lines) + "\n")
     async with watching(conf, monitor=False) as handyrep:
         await handyrep.settled(cluster)
-        await handyrep.seen_healthy()
+        assert await handyrep.seen_healthy() == f"master {cluster.names[0]} works, 2 replicas follow"

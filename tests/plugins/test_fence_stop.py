@@ -21,6 +21,7 @@ from handyrep.model.cluster import LastSeen
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
+from handyrep.plugins._holders import HOLDERS
 from handyrep.ports import Command
 from tests.adapters.postgresql import account
 from tests.plugins.pair import Estate, Node, Silent, plugins, programs, run, until
@@ -231,6 +232,23 @@ async def test_one_that_is_started_again_and_again_is_never_writable_after_a_pro
 
 def answers(node: Node) -> bool:
     return run("pg_isready", "-h", str(node.folder), "-p", str(node.port), check=False).returncode == 0
+
+
+def test_a_look_that_failed_proves_nothing(m1: Node) -> None:
+    """As on a host that can start no program any more: whatever was not seen counts as what may not be looked into."""
+    place = m1.data.stat()
+    known = f"data={m1.data} place={place.st_dev}:{place.st_ino} owner={place.st_uid}\n"
+    told = 'around; hidden; echo "held" $held; echo "left" $left'
+    both = [
+        subprocess.run(
+            ["sh", "-c", f"{known}{HOLDERS}{stat}\n{told}"], check=True, capture_output=True, text=True
+        ).stdout
+        for stat in ("", "stat() { return 126; }")
+    ]
+    seen, blind = ([line.split() for line in said.splitlines()] for said in both)
+    assert {int(one) for one in seen[0][1:]} == set(holders(m1))
+    assert (seen[1], blind[0]) == (["left"], ["held"])
+    assert set(holders(m1)) <= {int(one) for one in blind[1][1:]}
 
 
 async def test_another_postgresql_of_the_host_is_left_alone(house: Estate, m1: Node) -> None:

@@ -76,7 +76,7 @@ class Everywhere:
         try:
             seen = await asyncio.gather(*(witnessed(member) for member in others))
             named = {member.name: one for member, one in zip(others, seen, strict=True)}
-            return {master.name: await at_home, **named} if master in databases else named
+            return {master.name: await at_home, **named}
         finally:
             at_home.cancel()
 

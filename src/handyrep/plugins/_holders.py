@@ -10,28 +10,28 @@ In each script `data` is the data directory, `place` its device and inode, `owne
 HOLDERS = r"""
 HIDDEN="PostgreSQL of the same user but another group may not be looked into: processes"
 around() {
-    held= seen=$(stat -L -c '%d:%i %n' /proc/[0-9]*/cwd 2>/dev/null)
-    while read -r where name; do
-        [ "$where" = "$place" ] || continue
-        process=${name#/proc/}; process=${process%/cwd}
+    held= seen=$(stat -L -c '%d:%i=%n' /proc/[0-9]*/cwd 2>/dev/null)
+    for one in $seen; do
+        case $one in "$place="*) ;; *) continue;; esac
+        process=${one#*=/proc/}; process=${process%/cwd}
         read -r command 2>/dev/null < "/proc/$process/comm" || continue
         case $command in *postgres*|*postmaster*) held="$held$process
 ";; esac
-    done <<END
-$seen
-END
+    done
 }
 holders() { around; printf %s "$held"; }
 folder_of() { tr '\0' '\n' 2>/dev/null < "/proc/$1/cmdline" | sed -n '/^-D$/{n;p;q;}'; }
 elsewhere() {
     folder=$(folder_of "$1")
     [ -n "$folder" ] || folder=$(folder_of "$2")
-    case $folder in /*) [ -f "$folder/PG_VERSION" ] && [ "$(stat -L -c %d:%i -- "$folder")" != "$place" ];; *) return 1;; esac
+    case $folder in /*) ;; *) return 1;; esac
+    there=$(stat -L -c %d:%i -- "$folder" 2>/dev/null)
+    [ -f "$folder/PG_VERSION" ] && [ -n "$there" ] && [ "$there" != "$place" ]
 }
 hidden() {
     left=
     for process in /proc/[0-9]*; do
-        case $seen in *" $process/cwd"*) continue;; esac
+        case $seen in *"=$process/cwd"*) continue;; esac
         read -r command 2>/dev/null < "$process/comm" || continue
         case $command in *postgres*|*postmaster*) ;; *) continue;; esac
         state= user= parent=
@@ -56,6 +56,7 @@ attached() {
 """
 """around: a look, as $held, the processes of $data, and $seen. hidden: those that may not be looked into, by that look, as $left. attached:
 how many use its shared memory, as $attaches. holders prints the processes of $data. Most set variables: each subshell takes time.
+What is not in $seen counts as hidden, so that a look which failed proves nothing.
 """
 DATA = r"""
 { cd -P -- "$1" 2>/dev/null && data=$PWD && cd /; } || { echo "fault=$1 cannot be entered"; exit 10; }

@@ -66,8 +66,8 @@ while [ "$calm" -lt "$wanted" ]; do
 done
 [ -n "$was_read" ] || read_end "$5" "$2"
 around
-[ -z "$held" ] || { echo "fault=processes hold $data"; exit 11; }
 for try in 1 2 3 4 5; do hidden; [ -z "$left" ] && break; sleep 0.1; around; done
+[ -z "$held" ] || { echo "fault=processes hold $data"; exit 11; }
 [ -z "$left" ] || { echo "fault=$HIDDEN" $left; exit 11; }
 attached
 [ "$attaches" = 0 ] || { echo "fault=processes are attached to its shared memory"; exit 11; }

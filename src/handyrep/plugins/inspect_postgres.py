@@ -1,5 +1,6 @@
 """inspect_postgres: what a PostgreSQL says of itself, by SQL; and whether its host answers, by SSH."""
 
+import math
 import shlex
 
 from psycopg.conninfo import conninfo_to_dict
@@ -47,7 +48,8 @@ _NEWEST_WAL = """
             then (select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$')
        end
 """
-_REFUSED = "42501"
+_REFUSED, _REFUSED_FOR_S = "42501", 60.0
+"""Each time that it is refused stands in the server's log: so it is asked for again a minute later."""
 # A message in the WAL is a real write with a commit, touches no table, and with synchronous_commit = local cannot wait for replicas.
 # It finds room in a WAL file that is there already, though: the snapshot is a small file of this transaction's in the data directory.
 _OUR_WRITE = "a test write of HandyRep"
@@ -125,12 +127,15 @@ class inspect_postgres(handyrepplugin):
 
     async def _looked_at(self, servername: str) -> Row:
         """Without the timeline of the WAL on its disk where that may not be asked."""
-        try:
-            return (await self.query(servername, _LOOK.format(newest_wal=_NEWEST_WAL)))[0]
-        except DatabaseError as error:
-            if error.sqlstate != _REFUSED:
-                raise
-            return (await self.query(servername, _LOOK.format(newest_wal="null::int")))[0]
+        refused, now_s = f"{servername} lists no WAL", self.call.world.clock.monotonic()
+        if now_s - self.memory.get(refused, -math.inf) > _REFUSED_FOR_S:
+            try:
+                return (await self.query(servername, _LOOK.format(newest_wal=_NEWEST_WAL)))[0]
+            except DatabaseError as error:
+                if error.sqlstate != _REFUSED:
+                    raise
+                self.memory[refused] = now_s
+        return (await self.query(servername, _LOOK.format(newest_wal="null::int")))[0]
 
     async def write(self, servername: str) -> Result:
         """SUCCESS when a write was committed; FAIL with stalled = True when none has been for so long that the storage must hang."""

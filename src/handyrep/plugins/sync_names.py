@@ -1,5 +1,6 @@
 """sync_names: sets synchronous_standby_names by ALTER SYSTEM, and looks until it is in force."""
 
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 
@@ -113,10 +114,11 @@ class sync_names(handyrepplugin):
         """SUCCESS once it is in force, and no older order can follow."""
         if parse_sync_list(names) is None:
             return self.fail(f"nothing was sent: {names!r} is no list of names that can be counted")
-        try:
+        with contextlib.suppress(DatabaseError, NoAnswerError):
             seen = await self._held_look(servername)
             if seen.is_settled(names):
                 return self.success(_also_set(seen))
+        try:
             before = await self._before(servername, names)
         except (DatabaseError, NoAnswerError) as error:
             return self.fail(f"nothing was sent: {error.what}")
@@ -164,7 +166,8 @@ class sync_names(handyrepplugin):
         try:
             await self._query(servername, "select pg_reload_conf()")
             if await self._until(lambda: self._has(servername, names, seen), _CALM_S):
-                await self._held_look(servername)
+                with contextlib.suppress(DatabaseError, NoAnswerError):
+                    await self._held_look(servername)
                 return self.success(_also_set(seen[-1]))
         except (DatabaseError, NoAnswerError) as error:
             return self.uncertain(f"it was set, and whether it is in force is not known: {error.what}")
@@ -189,7 +192,8 @@ class sync_names(handyrepplugin):
 
     async def _held_look(self, servername: str) -> _Look:
         """By a session that is there already: good enough to see that nothing is to be done. It takes a reload for as old as its own look after that."""
-        return _Look(**(await self.query(servername, _LOOK, login=Login.SUPERUSER))[0])
+        limit_s = self.settings.failover.call_timeout
+        return _Look(**(await self.query(servername, _LOOK, login=Login.SUPERUSER, timeout_s=limit_s))[0])
 
     async def _look(self, servername: str) -> _Look:
         return _Look(**(await self._query(servername, _LOOK))[0])

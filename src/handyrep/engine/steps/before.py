@@ -97,8 +97,7 @@ async def _hasten_for_the_first(on: Scene, run: Run) -> None:
         return
     ordered, _ = await on.hands.select()
     picture = on.everywhere.seen_within(_LIKELY_FOR_S) or Picture()
-    policy = dataclasses.replace(on.policy, loss_accepted=True)
-    likely = run.wanted or foresee(ordered, on.cluster, picture, policy, final=False, estimated=None).candidate
+    likely = run.wanted or foresee(ordered, on.cluster, picture, on.policy, final=False, estimated=None).candidate
     await hasten_proxies(on, run, likely or "")
 
 
