@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import psycopg
 import pytest
 
 from handyrep.adapters.clock import SystemClock
+from handyrep.adapters.postgres import RealDatabases
 from handyrep.model.answer import Outcome
 from handyrep.model.lsn import Lsn
 from handyrep.model.result import Result
@@ -173,13 +175,24 @@ async def test_a_replica_that_lost_a_new_master_tells_the_timeline_that_it_had_r
     assert (await look(third)).extra["timeline"] == 2
 
 
-async def test_who_may_see_all_but_the_names_of_wal_files_is_told_the_rest(house: Estate) -> None:
-    node = house.master("m6")
+async def test_who_may_see_all_but_the_names_of_wal_files_is_told_the_rest_and_not_refused_at_each_look(
+    house: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refusal stands in the server's log."""
+    node, real, sent = house.master("m6"), RealDatabases.query, list[str]()
     node.sql("revoke pg_monitor from handyrep")
     node.sql("grant pg_read_all_stats, pg_read_all_settings to handyrep")
-    seen = await look(node)
-    assert seen.outcome is SUCCESS, seen.details
-    assert (seen.extra["in_recovery"], seen.extra["timeline"]) == (False, 1)
+
+    async def query(self: RealDatabases, to: Any, statement: str, *values: Any, **how: Any) -> Any:
+        sent.append(statement)
+        return await real(self, to, statement, *values, **how)
+
+    monkeypatch.setattr(RealDatabases, "query", query)
+    async with plugins(node.server("master")) as called:
+        for _ in range(3):
+            seen = await called.call(Kind.INSPECT, "inspect_postgres", servername="m6")
+            assert (seen.outcome, seen.extra["in_recovery"], seen.extra["timeline"]) == (SUCCESS, False, 1)
+    assert ["pg_ls_waldir" in statement for statement in sent] == [True, False, False, False]
 
 
 async def test_a_promoted_replica_tells_its_new_timeline_at_once(house: Estate) -> None:
