@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.lab.conftest import watching
 from tests.lab.lab import Lab
+from tests.lab.writer import written_on
 
 from bench import book
 from bench.cases import CASES, FAULTS, MODES, TIMINGS, Case
@@ -99,7 +100,7 @@ async def _one(lab: Lab, case: Case, version: int) -> Row:
             await ready(handyrep, cluster, proxies, folder)
             async with client(cluster, proxies, _CLIENT_S) as writer:
                 await asyncio.sleep(_CALM_S)
-                before = len(writer.errors)
+                before = (await writer.heard_after(0)).errors
                 fault = FAULTS[case.fault]
                 if fault is None:
                     done = await handyrep.call("manual_failover")
@@ -107,12 +108,12 @@ async def _one(lab: Lab, case: Case, version: int) -> Row:
                 else:
                     await asyncio.to_thread(fault, cluster, old)
                 new = await handyrep.failed_over(old)
-                await asyncio.to_thread(writer.wait_for, 50)
+                heard = await writer.heard_after(50)
             return {
-                "gap_s": writer.longest_gap_s(),
-                "lost": len(writer.lost(new)),
-                "client_errors": len(writer.errors) - before,
-                "two_writable": int(writer.two_wrote()),
+                "gap_s": heard.longest_gap_s(),
+                "lost": len(set(heard.acknowledged) - written_on(cluster, new)),
+                "client_errors": len(heard.errors) - len(before),
+                "two_writable": int(heard.two_wrote()),
             }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from configobj import ConfigObj
 from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched
 from tests.lab.lab import Lab
-from tests.lab.proxy import LabProxy
+from tests.lab.proxy import LabProxy, through
 from tests.lab.test_proxies import directives
-from tests.lab.writer import Writer
+from tests.lab.writer import Client
+
+from bench.apart import Apart
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,20 +63,18 @@ async def ready(handyrep: Watched, cluster: LabCluster, proxies: list[LabProxy],
     await handyrep.healthy()
 
 
-def client(cluster: LabCluster, proxies: list[LabProxy], statement_s: float = 2.0) -> Writer:
+def client(cluster: LabCluster, proxies: list[LabProxy], statement_s: float = 2.0) -> Apart:
     """Through the proxies where there are any, else directly; it gives up a statement that lasts longer."""
-    return ThroughProxies(cluster, proxies) if proxies else Writer(cluster, statement_s)
+    if proxies:
+        return Apart(functools.partial(ThroughProxies, [proxy.host.address for proxy in proxies]))
+    return Apart(functools.partial(Client, [host.address for host in cluster.hosts], statement_s))
 
 
-class ThroughProxies(Writer):
+class ThroughProxies(Client):
     """A client that knows no way but the pgbouncers."""
 
-    def __init__(self, cluster: LabCluster, proxies: list[LabProxy]) -> None:
-        super().__init__(cluster)
-        self._proxies = proxies
-
     def _seek(self) -> psycopg.Connection[tuple[Any, ...]] | None:
-        for proxy in self._proxies:
+        for address in self._addresses:
             with contextlib.suppress(psycopg.Error):
-                return proxy.connect()
+                return through(address)
         return None

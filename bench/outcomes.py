@@ -17,8 +17,9 @@ from tests.lab.cluster import LabCluster
 from tests.lab.conftest import Watched, watching
 from tests.lab.databases import PASSWORDS
 from tests.lab.lab import Lab
-from tests.lab.writer import Writer
+from tests.lab.writer import written_on
 
+from bench.apart import Apart
 from bench.ground import Layout, client, ready
 
 ROOT = Path(__file__).parents[1]
@@ -81,20 +82,20 @@ async def _row(lab: Lab, layout: Layout, fault: str) -> str:
                 outcome = await _outcome(handyrep, old)
                 told = "until it is over | 0"
                 if outcome == "failed over" or await _goes_on(writer):
-                    await asyncio.to_thread(writer.wait_for, 50)
-                    lost = writer.lost(handyrep.master) if outcome == "failed over" else ()
-                    told = f"{writer.longest_gap_s():.1f} | {len(lost)}"
+                    heard = await writer.heard_after(50)
+                    there = written_on(cluster, handyrep.master) if outcome == "failed over" else heard.acknowledged
+                    told = f"{heard.longest_gap_s():.1f} | {len(set(heard.acknowledged) - set(there))}"
                 elif await asyncio.to_thread(_writes_from_elsewhere, cluster, old):
                     told = "none, but for clients on HandyRep's own host | 0"
     lab.remove_hosts()
     return f"| {fault} | {outcome} | {told} |"
 
 
-async def _goes_on(writer: Writer) -> bool:
+async def _goes_on(writer: Apart) -> bool:
     """Whether clients can write although nothing was done."""
-    before = len(writer.acknowledged)
+    before = await writer.heard_after(0)
     await asyncio.sleep(2)
-    return len(writer.acknowledged) > before
+    return len((await writer.heard_after(0)).acknowledged) > len(before.acknowledged)
 
 
 def _writes_from_elsewhere(cluster: LabCluster, master: str) -> bool:

@@ -129,7 +129,11 @@ class RecordLog(Protocol):
     """An append-only list of JSON objects."""
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one. Durable when this returns. Raises StateError; nothing was added then."""
+        """Add one. Durable when this returns, with all before it. Raises StateError; nothing was added then."""
+        ...
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """As append, but durable only with the next append: until then a host that loses its power may forget it."""
         ...
 
     def read(self) -> list[Mapping[str, Any]]:

@@ -82,6 +82,8 @@ class MemoryLog:
             raise StateError("no room")
         self.records.append(record)
 
+    note = append
+
     def read(self) -> list[Mapping[str, Any]]:
         return list(self.records)
 

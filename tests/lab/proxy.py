@@ -58,17 +58,22 @@ class LabProxy:
 
     def connect(self, dbname: str = "postgres", user: str = "handyrep") -> psycopg.Connection[tuple[object, ...]]:
         """A client's session through it; of the admin console with dbname pgbouncer and user ADMIN."""
-        password = {**PASSWORDS, ADMIN: ADMIN_PASSWORD}[user]
-        return psycopg.connect(
-            "", host=self.host.address, port=PORT, user=user, password=password, dbname=dbname, autocommit=True, connect_timeout=3,
-            prepare_threshold=None,
-        )  # fmt: skip
+        return through(self.host.address, dbname, user)
 
     def leads_to(self, dbname: str = "postgres") -> str:
         """The address of the server that a client gets to."""
         with self.connect(dbname) as client:
             row = client.execute("select host(inet_server_addr())").fetchone()
         return str(row[0]) if row else ""
+
+
+def through(address: str, dbname: str = "postgres", user: str = "handyrep") -> psycopg.Connection[tuple[object, ...]]:
+    """A session through the pgbouncer at this address."""
+    password = {**PASSWORDS, ADMIN: ADMIN_PASSWORD}[user]
+    return psycopg.connect(
+        "", host=address, port=PORT, user=user, password=password, dbname=dbname, autocommit=True, connect_timeout=3,
+        prepare_threshold=None,
+    )  # fmt: skip
 
 
 class LabHaproxy:

@@ -9,21 +9,22 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from typing import Any, Self
 
 import psycopg
 
 from tests.lab.cluster import LabCluster
 from tests.lab.databases import PASSWORDS
+from tests.lab.heard import Heard
 
 _STATEMENT_S = 2.0
 _INSERT = "insert into written (n) values (%s) returning host(inet_server_addr())"
 _PAUSE_S = 0.001
 _SEEK_S = 0.005
+_WATCH_S = 0.02
 _Session = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -31,28 +32,27 @@ class _ReadOnlyError(Exception):
     """A server takes no writes now."""
 
 
-class Writer:
-    """Runs in a thread of its own inside `async with`; times are those of time.monotonic().
+class Client(Heard):
+    """Runs in a thread of its own inside `async with`. It knows the addresses of all servers, and finds the one that takes writes.
 
-    `statement_s`: a statement that lasts longer is given up. `by`: the address of the server that each acknowledged row was written on. `errors`: what clients saw go wrong.
+    `statement_s`: a statement that lasts longer is given up.
     """
 
-    def __init__(self, cluster: LabCluster, statement_s: float = _STATEMENT_S) -> None:
-        self._cluster = cluster
+    def __init__(self, addresses: Sequence[str], statement_s: float = _STATEMENT_S) -> None:
+        super().__init__()
+        self._addresses = addresses
         self._statement_s = statement_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._seekers = ThreadPoolExecutor(max_workers=len(cluster.hosts))
+        self._seekers = ThreadPoolExecutor(max_workers=len(addresses))
         self._seeking: dict[Future[_Session], str] = {}
         self._held: dict[str, _Session] = {}
-        self.acknowledged: dict[int, float] = {}
-        self.by: dict[int, str] = {}
-        self.errors: list[str] = []
-        self.in_doubt: set[int] = set()
+        self._watchdog = _Watchdog(self._stop)
         self._number = 0
         self._reserve = False
 
     async def __aenter__(self) -> Self:
+        self._watchdog.start()
         self._thread.start()
         await asyncio.to_thread(self.wait_for, 20)
         return self
@@ -61,6 +61,7 @@ class Writer:
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 20)
         await asyncio.to_thread(self._seekers.shutdown)
+        await asyncio.to_thread(self._watchdog.join, 20)
         for found in self._seeking:
             _close_found(found)
         for session in self._held.values():
@@ -76,28 +77,6 @@ class Writer:
                 raise TimeoutError(f"the client could not write {more} rows within {patience_s:g} s ({seen})")
             time.sleep(0.01)
 
-    def longest_gap_s(self) -> float:
-        """The longest time between two acknowledgements so far."""
-        times = sorted(self.acknowledged.values())
-        return max((b - a for a, b in pairwise(times)), default=0.0)
-
-    def gap_around(self, moment: float) -> tuple[float, float]:
-        """The last acknowledgement before a moment and the first after it. Raises ValueError when there is none."""
-        times = list(self.acknowledged.values())
-        return max(at for at in times if at <= moment), min(at for at in times if at > moment)
-
-    def two_wrote(self) -> bool:
-        """Whether a server acknowledged a row after another one had taken over from it."""
-        servers = [self.by[number] for number, _ in sorted(self.acknowledged.items(), key=lambda row: row[1])]
-        turns = [server for before, server in pairwise(["", *servers]) if server != before]
-        return len(turns) > len(set(turns))
-
-    def lost(self, master: str) -> set[int]:
-        """Acknowledged rows that this server does not have."""
-        acknowledged = set(self.acknowledged)
-        with self._cluster.connect(master) as connection:
-            return acknowledged - {row[0] for row in connection.execute("select n from written").fetchall()}
-
     def _run(self) -> None:
         while not self._stop.is_set():
             session = self._seek()
@@ -110,9 +89,9 @@ class Writer:
 
     def _seek(self) -> _Session | None:
         """A session with whoever takes writes: all are asked at once, since one that is off would keep us waiting."""
-        for host in self._cluster.hosts:
-            if host.address not in self._seeking.values():
-                self._seeking[self._seekers.submit(self._writable, host.address)] = host.address
+        for address in self._addresses:
+            if address not in self._seeking.values():
+                self._seeking[self._seekers.submit(self._writable, address)] = address
         asked = set(self._seeking)
         done, _ = wait(asked, timeout=0.1, return_when=FIRST_COMPLETED)
         for found in done:
@@ -166,15 +145,32 @@ class Writer:
     @contextmanager
     def _watched(self, session: _Session) -> Iterator[None]:
         """Give up the statement in it, with its session, when that lasts too long."""
-        watchdog = threading.Timer(self._statement_s, _hang_up, (session.fileno(),))
-        watchdog.start()
+        self._watchdog.watch(session.fileno(), time.monotonic() + self._statement_s)
         try:
             yield
         finally:
-            watchdog.cancel()
+            self._watchdog.forget(session.fileno())
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         self._reserve = self._reserve or "committed locally" in (notice.message_detail or "")
+
+
+class Writer(Client):
+    """A client of a cluster that can tell what became of its rows."""
+
+    def __init__(self, cluster: LabCluster, statement_s: float = _STATEMENT_S) -> None:
+        super().__init__([host.address for host in cluster.hosts], statement_s)
+        self._cluster = cluster
+
+    def lost(self, master: str) -> set[int]:
+        """Acknowledged rows that this server does not have."""
+        return set(self.acknowledged) - written_on(self._cluster, master)
+
+
+def written_on(cluster: LabCluster, name: str) -> set[int]:
+    """The numbers that a server has."""
+    with cluster.connect(name) as connection:
+        return {row[0] for row in connection.execute("select n from written").fetchall()}
 
 
 def _open(address: str) -> _Session:
@@ -182,6 +178,33 @@ def _open(address: str) -> _Session:
         "", host=address, user="handyrep", password=PASSWORDS["handyrep"], dbname="postgres", connect_timeout=2,
         autocommit=True, tcp_user_timeout=2000,
     )  # fmt: skip
+
+
+class _Watchdog(threading.Thread):
+    """Hangs up whatever is watched for too long. One thread for all: one for each statement would take time from the servers."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._stop_it = stop
+        self._lock = threading.Lock()
+        self._ends: dict[int, float] = {}
+
+    def watch(self, descriptor: int, end: float) -> None:
+        """Until `end`, a time of time.monotonic()."""
+        with self._lock:
+            self._ends[descriptor] = end
+
+    def forget(self, descriptor: int) -> None:
+        """It has ended. Once this returns its descriptor may be closed, and be another's."""
+        with self._lock:
+            self._ends.pop(descriptor, None)
+
+    def run(self) -> None:
+        """Until the client stops."""
+        while not self._stop_it.wait(_WATCH_S):
+            with self._lock:
+                for descriptor in [one for one, end in self._ends.items() if time.monotonic() > end]:
+                    _hang_up(descriptor)
 
 
 def _hang_up(descriptor: int) -> None:

@@ -4,19 +4,26 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from handyrep.engine import journal
 from handyrep.errors import StateError
-from handyrep.model.run import Run
 from tests.simulation.cluster import Begun, Saved, World
 from tests.simulation.weather import Weather
 
 
 class Disk:
-    """What outlives HandyRep: the saved state and what fence_lease remembers, as text, and the journal's records, each as it is read back from its text."""
+    """What outlives HandyRep: the saved state and what fence_lease remembers, as text, and the journal's records, each as it is read back from its text.
+
+    `noted`: so many of the last records are not durable yet.
+    """
 
     def __init__(self) -> None:
         self.state = self.leases = ""
         self.records: list[Mapping[str, Any]] = []
+        self.noted = 0
+
+    def lose_power(self) -> None:
+        """What was not durable is gone."""
+        del self.records[len(self.records) - self.noted :]
+        self.noted = 0
 
 
 class _Writing:
@@ -57,6 +64,17 @@ class Log(_Writing):
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one, or not at all."""
+        self._add(record)
+        self._disk.noted = 0
+        self._after("journal")
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Add one, or not at all; it may be lost with the power."""
+        self._add(record)
+        self._disk.noted += 1
+        self._after("journal")
+
+    def _add(self, record: Mapping[str, Any]) -> None:
         self._before("journal")
         self._disk.records.append(json.loads(json.dumps(record)))
         begun = (record["epoch"], record.get("began_at"), record.get("reason"))
@@ -65,24 +83,10 @@ class Log(_Writing):
             rule = record["reason"].partition(":")[0] if record["reason"].startswith("F") else ""
             self._world.happened.append(Begun(record["epoch"], rule, record["old_master"]))
         self._world.tell(f"journal: {_sentence(record)}")
-        self._after("journal")
 
     def read(self) -> list[Mapping[str, Any]]:
         """All of them."""
         return list(self._disk.records)
-
-
-class QuickJournal(journal.Journal):
-    """HandyRep's journal, which understands each record once: nobody else writes on this disk, and nothing on it changes."""
-
-    def runs(self) -> list[tuple[Run, str, str]]:
-        """Every run, as the real one gives them."""
-        records = self._log.read()
-        found, understood = getattr(self, "_understood", ({}, 0))
-        for record in records[understood:]:
-            journal._apply(record, found)
-        self._understood: tuple[dict[int, tuple[Run, str, str]], int] = found, len(records)
-        return [found[epoch] for epoch in sorted(found)]
 
 
 class Events:

@@ -379,6 +379,8 @@ class _ReadOnly:
     def append(self, record: Mapping[str, Any]) -> None:
         raise AssertionError("only read")
 
+    note = append
+
 
 Always = Callable[[Known], str]
 OnEvent = Callable[[Known, Event], str]

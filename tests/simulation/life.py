@@ -21,7 +21,7 @@ from handyrep.plugins._lease import RATE_ERROR
 from tests.factories import make_cluster, make_server, make_settings
 from tests.simulation import hosts, invariants, people
 from tests.simulation.cluster import Event, World
-from tests.simulation.disk import Clock, Disk, Events, Log, QuickJournal, Store
+from tests.simulation.disk import Clock, Disk, Events, Log, Store
 from tests.simulation.door import Door
 from tests.simulation.faults import FAULTS, FAULTS_OF_A_MASTER, all_is_well
 from tests.simulation.loop import never_waiting
@@ -128,6 +128,8 @@ class Life:
 
     def boot(self) -> None:
         """HandyRep starts from what is on its disk."""
+        if self.weather.power_was_lost():
+            self.disk.lose_power()
         self.weather.dead = False
         parts = (self.disk, self.world, self.weather, self.watch)
         store, events, clock = Store(*parts), Events(self.world), Clock(*parts[1:])
@@ -141,7 +143,6 @@ class Life:
         self.clock_ahead_s = self.world.wall_s
         state = State(cluster, store, events, clock)
         self.engine = Engine(self.settings, cast("Caller", self.door), state, Log(*parts), events, clock)
-        self.engine.journal.__class__ = QuickJournal
         self.check = Check(self.engine)
         self.on = cast("Running", people.Desk(self.engine, self.check))
 

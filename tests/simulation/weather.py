@@ -61,6 +61,10 @@ class Weather:
         if self.dead:
             raise Killed(where)
 
+    def power_was_lost(self) -> bool:
+        """Whether it was killed by its host's loss of power."""
+        return self.dead and self._rng.random() < 0.5
+
     async def maybe_stopped(self, call: str) -> None:
         """A place at which HandyRep may be stopped in its tracks, and woken later."""
 

@@ -1,4 +1,4 @@
-"""The journal: an append-only file of JSON lines, each with a checksum, on disk before HandyRep acts.
+"""The journal: an append-only file of JSON lines, each with a checksum; what HandyRep is about to do is on disk before it does it.
 
 Only a torn last line is forgiven, since nobody acted on what was never durable. Any other damage is an error.
 """
@@ -7,7 +7,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,30 @@ _KEYS = frozenset({"checksum", "record"})
 
 
 class RecordFile:
-    """ports.RecordLog in a file. Only the holder of the state directory's lock may append."""
+    """ports.RecordLog in a file. Only the holder of the state directory's lock may append.
+
+    A line is parsed once: as long as the file begins with what was read before, only what follows is new. A record that was read may not
+    be changed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._read = b""
+        self._records: list[Mapping[str, Any]] = []
 
     def append(self, record: Mapping[str, Any]) -> None:
         """As ports.RecordLog.append."""
+        self._add(record, os.fsync)
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """As ports.RecordLog.note."""
+        self._add(record, _left_to_the_next)
+
+    def _add(self, record: Mapping[str, Any], settle: Callable[[int], None]) -> None:
         try:
             kept = plain(record)
             line = json.dumps({"checksum": checksum(kept), "record": kept}).encode() + b"\n"
-            self._append_durably(line)
+            self._put_at_the_end(line, settle)
         except (OSError, TypeError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise StateError(
@@ -41,16 +54,19 @@ class RecordFile:
     def read(self) -> list[Mapping[str, Any]]:
         """As ports.RecordLog.read."""
         try:
-            *lines, torn = self._path.read_bytes().split(b"\n")
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StateError(f"the journal {self._path} cannot be read ({error.strerror})") from None
-        records = [self._record(line, number) for number, line in enumerate(lines, 1)]
+        known = list(self._records) if data.startswith(self._read) else []
+        *lines, torn = data[len(self._read) if known else 0 :].split(b"\n")
+        records = known + [self._record(line, number) for number, line in enumerate(lines, len(known) + 1)]
         if _is_whole(torn[:-1]):
             # A write that was torn leaves a beginning of a line, never a whole record with something else behind it.
-            raise self._damaged(len(lines) + 1, "its end was overwritten")
-        return records
+            raise self._damaged(len(records) + 1, "its end was overwritten")
+        self._read, self._records = data[: len(data) - len(torn)], records
+        return list(records)
 
     def _record(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
@@ -64,23 +80,27 @@ class RecordFile:
             remedy="Look at the servers, then move the journal away: HandyRep cannot tell what it had begun.",
         )
 
-    def _append_durably(self, line: bytes) -> None:
+    def _put_at_the_end(self, line: bytes, settle: Callable[[int], None]) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             end = _whole_lines_bytes(descriptor)
             if end == 0:
                 sync_folder(self._path.parent)
-            _write_at(descriptor, line, end)
+            _write_at(descriptor, line, end, settle)
         finally:
             os.close(descriptor)
 
 
-def _write_at(descriptor: int, line: bytes, end: int) -> None:
-    """Put the line there, durably, in place of what a crash tore; or leave nothing of it."""
+def _left_to_the_next(_: int) -> None:
+    """Whoever appends next makes all of the file durable."""
+
+
+def _write_at(descriptor: int, line: bytes, end: int, settle: Callable[[int], None]) -> None:
+    """Put the line there in place of what a crash tore, and settle it; or leave nothing of it."""
     try:
         os.ftruncate(descriptor, end)
         _write_whole(descriptor, line, end)
-        os.fsync(descriptor)
+        settle(descriptor)
     except OSError:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, end)

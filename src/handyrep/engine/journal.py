@@ -21,6 +21,8 @@ class Journal:
     def __init__(self, log: RecordLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
+        self._understood: list[Mapping[str, Any]] = []
+        self._found: dict[int, tuple[Run, str, str]] = {}
 
     def open(self, run: Run) -> None:
         """Begin a run. Raises StateError, and then nothing may be done."""
@@ -31,18 +33,26 @@ class Journal:
         self._write("intend", run.epoch, stage=step.stage, subject=step.subject)
 
     def ended(self, run: Run, ended: Ended) -> None:
-        """Write down how a step ended. Raises StateError; after a restart that step counts as uncertain."""
-        self._write("ended", run.epoch, **_ended_to_json(ended))
+        """Write down how a step ended. Raises StateError; after a restart that step counts as uncertain.
+
+        So it does where HandyRep's host loses its power before the next intention is written, with which this becomes durable.
+        """
+        self._log.note(self._dated("ended", run.epoch, **_ended_to_json(ended)))
 
     def close(self, run: Run, how: str, text: str) -> None:
         """End a run: `how` is finished, abandoned or settled (by a person)."""
         self._write("close", run.epoch, how=how, text=text)
 
     def runs(self) -> list[tuple[Run, str, str]]:
-        """Every run with how it was closed ('' while open) and the closing text, oldest first."""
-        found: dict[int, tuple[Run, str, str]] = {}
-        for record in self._log.read():
+        """Every run with how it was closed ('' while open) and the closing text, oldest first. Each record is understood once."""
+        records = self._log.read()
+        known = len(self._understood)
+        if records[:known] != self._understood:
+            known, self._found = 0, {}
+        found = dict(self._found)
+        for record in records[known:]:
             _apply(record, found)
+        self._understood, self._found = records, found
         return [found[epoch] for epoch in sorted(found)]
 
     def open_run(self) -> Run | None:
@@ -68,7 +78,10 @@ class Journal:
             self._log.append(record)
 
     def _write(self, what: str, epoch: int, **facts: object) -> None:
-        self._log.append({"what": what, "epoch": epoch, "at": self._clock.now().isoformat(), **facts})
+        self._log.append(self._dated(what, epoch, **facts))
+
+    def _dated(self, what: str, epoch: int, **facts: object) -> Mapping[str, Any]:
+        return {"what": what, "epoch": epoch, "at": self._clock.now().isoformat(), **facts}
 
 
 def _apply(record: Mapping[str, Any], found: dict[int, tuple[Run, str, str]]) -> None:

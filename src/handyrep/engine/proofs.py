@@ -13,7 +13,7 @@ from handyrep.model.run import Run
 from handyrep.plugin_api.contract import Kind
 
 YES, NO = Answer.YES, Answer.NO
-_HEAD_START_S = 0.05
+_HEAD_START_S = 0.1
 """So long a fence that may need no other is tested alone: what its stand-ins look at takes processor time from it."""
 
 

@@ -31,7 +31,7 @@ _JUST_S = 0.25
 """A look of so short a time ago that found nothing of it is not repeated before the fence, which looks for itself."""
 _STILL_WELL_S = 2.0
 """For so long nobody asks again whether one that was hastened can be seen and stopped, and lets people in: clients wait meanwhile."""
-_READ_AGAIN_BYTES = 1 << 20
+_READ_AGAIN_BYTES = 1 << 17
 """So far before the place that its WAL was last seen to have reached the reading of it begins: a record of any usual size ends after that."""
 _LOGIN_S = 2.0
 """So much longer may it take to log in before anything is done: to a host that has just come back there is no connection yet."""

@@ -20,7 +20,7 @@ from handyrep.ports import Login, Row
 
 _STATE = """
 select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as identifier,
-       current_setting('primary_slot_name') as slot
+       current_setting('primary_slot_name') as slot, current_setting('recovery_target_timeline') as target
 """
 # The control file may still tell an older timeline than the one that is replayed; the names of the files of WAL do not.
 _STANDS = """
@@ -32,8 +32,8 @@ select coalesce(pg_last_wal_replay_lsn(), '0/0')::text as replayed,
 # In force, and still so when the files are read again: each ALTER SYSTEM costs a file that is written to the disk.
 _RIGHT = """
 select wanted.name from unnest(%s::text[], %s::text[]) as wanted (name, setting)
-join pg_settings s on s.name = wanted.name and s.setting = wanted.setting
-where wanted.setting = coalesce((select f.setting from pg_file_settings f where lower(f.name) = wanted.name
+where case when pg_has_role('pg_read_all_settings', 'usage') then current_setting(wanted.name) end = wanted.setting
+  and wanted.setting = coalesce((select f.setting from pg_file_settings f where lower(f.name) = wanted.name
                                  order by f.seqno desc limit 1), wanted.setting)
 """
 _HINDERS = """
@@ -42,6 +42,7 @@ where sourcefile ~ '/postgresql[.]auto[.]conf$' and lower(name) = any (%s)
 """
 # One that tried the old way in vain at the moment of the reload takes up the new one only after wal_retrieve_retry_interval (5 s): another
 # reload ends that pause, and changes nothing else.
+_RELOAD = "select pg_reload_conf()"
 _RECEIVES = "select exists (select from pg_stat_wal_receiver) as receives"
 _WAKES, _WAKE_AFTER_S = 5, 0.02
 _STARVED = f"select (pg_stat_file('{STARVED}', true)).size is not null as starved"
@@ -95,7 +96,10 @@ class follow_conninfo(handyrepplugin):
         return self.success(told, warnings=warnings)
 
     async def hasten(self, servername: str, newmaster: str) -> Result:
-        """As run(), of a replica whose slot, if it has one, is there already. Whether it has parted is not asked: the new master cannot tell yet."""
+        """As run(), of a replica whose slot, if it has one, is there already. Whether it has parted is not asked: the new master cannot tell yet.
+
+        What is in force beside primary_conninfo may not stand in the files; run() sees to that, once clients need not wait for it.
+        """
         try:
             state = (await self.query(servername, _STATE))[0]
             slot = state["slot"] or ""
@@ -104,7 +108,12 @@ class follow_conninfo(handyrepplugin):
                 hindered = await _slots.unusable(self, newmaster, slot, servername)
             if hindered:
                 return self.fail(f"nothing was sent: {hindered}")
-            await self._set_all(servername, {"primary_slot_name": slot, **self._settings(servername, newmaster)})
+            settings = self._settings(servername, newmaster)
+            if state["target"] == settings["recovery_target_timeline"] and not self.server(servername).replica_conf:
+                await self._set(servername, "primary_conninfo", settings["primary_conninfo"])
+                await self.query(servername, _RELOAD, login=Login.SUPERUSER)
+            else:
+                await self._set_all(servername, {"primary_slot_name": slot, **settings})
         except HandyRepError as error:
             return self.uncertain(error.what)
         return self.success(f"{servername} was told to receive from {newmaster}")
@@ -187,7 +196,7 @@ class follow_conninfo(handyrepplugin):
             rows = await self.query(servername, _RIGHT, [*settings], [*settings.values()], login=Login.SUPERUSER)
             for setting in sorted(settings.keys() - {row["name"] for row in rows}):
                 await self._set(servername, setting, settings[setting])
-        await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
+        await self.query(servername, _RELOAD, login=Login.SUPERUSER)
 
     async def _woken(self, servername: str) -> None:
         """See that it is under way. What was ordered is ordered, whatever comes of this."""
@@ -196,7 +205,7 @@ class follow_conninfo(handyrepplugin):
                 await self.call.world.clock.sleep(_WAKE_AFTER_S)
                 if (await self.query(servername, _RECEIVES, login=Login.SUPERUSER))[0]["receives"]:
                     return
-                await self.query(servername, "select pg_reload_conf()", login=Login.SUPERUSER)
+                await self.query(servername, _RELOAD, login=Login.SUPERUSER)
 
     async def _no_longer_hidden(self, servername: str, settings: dict[str, str]) -> None:
         """What ALTER SYSTEM has set, halt() for example, wins over replica_conf: take it away."""

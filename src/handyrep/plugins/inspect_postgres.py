@@ -16,6 +16,7 @@ from handyrep.plugins._replication import calls_itself
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Row
 
+# pg_settings makes a row of every setting there is, which takes longer than all the rest; so it is not asked here.
 # After a promotion the control file tells the old timeline until the next checkpoint; the name of the WAL file being written does not.
 _LOOK = """
 select {newest_wal} as newest_wal,
@@ -37,7 +38,7 @@ select {newest_wal} as newest_wal,
        exists (select from pg_stat_wal_receiver where status = 'streaming') as receiving,
        (select extract(epoch from clock_timestamp() - max(last_msg_receipt_time))::float8 from pg_stat_wal_receiver) as message_age_s,
        current_setting('synchronous_standby_names') as synchronous_standby_names,
-       coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo,
+       case when pg_has_role('pg_read_all_settings', 'usage') then current_setting('primary_conninfo') else '' end as primary_conninfo,
        current_setting('cluster_name') as cluster_name,
        pg_has_role('pg_read_all_stats', 'usage') and pg_has_role('pg_read_all_settings', 'usage') as sees_all
 """

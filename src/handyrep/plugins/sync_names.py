@@ -28,19 +28,19 @@ _END_FORMER_ORDERS = f"select pid, pg_terminate_backend(pid) as ended {_FORMER_O
 # which hears of a reload between two checkpoints or while it writes slowly; before that it may be busy for long. The sessions are looked
 # at first: where none is left, nothing changes behind what is read after them.
 _LOOK = f"""
-with told as (select setting, sourcefile, sourceline, sourcefile ~ '/postgresql[.]auto[.]conf$' as by_alter_system
-              from pg_file_settings where lower(name) = 'synchronous_standby_names')
+with read as materialized (select lower(name) as name, setting, sourcefile, sourceline, error from pg_file_settings),
+     told as (select setting, sourcefile, sourceline, sourcefile ~ '/postgresql[.]auto[.]conf$' as by_alter_system
+              from read where name = 'synchronous_standby_names')
 select (select count(*) {_FORMER_ORDERS}) as former_orders,
        current_setting('synchronous_standby_names') as applied,
        coalesce((select setting from told where by_alter_system limit 1), '') as told,
        (select string_agg(sourcefile || ' line ' || sourceline, ', ') from told where not by_alter_system) as elsewhere,
        (select source from pg_settings where name = 'synchronous_standby_names') = 'command line' as by_command_line,
-       coalesce((select setting from pg_settings where name = 'allow_alter_system'), 'on') = 'on' as can_be_told,
+       coalesce(current_setting('allow_alter_system', true), 'on') = 'on' as can_be_told,
        coalesce((select wait_event in ('CheckpointerMain', 'CheckpointWriteDelay') from pg_stat_activity
                  where backend_type = 'checkpointer'), false) as checkpointer_hears,
        extract(epoch from clock_timestamp() - pg_conf_load_time())::float8 as since_reload_s,
-       (select min(sourcefile || ' line ' || coalesce(sourceline, 0) || ': ' || error) from pg_file_settings
-        where error is not null) as mistake
+       (select min(sourcefile || ' line ' || coalesce(sourceline, 0) || ': ' || error) from read where error is not null) as mistake
 """
 _SETTING = "synchronous_standby_names"
 _SHARE = 0.9
