@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from handyrep.adapters import journal_file
 from handyrep.adapters.journal_file import RecordFile
 from handyrep.errors import StateError
 from tests.adapters.small_disk import fill, small_disk
@@ -54,6 +55,55 @@ def test_a_record_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: 
     RecordFile(path).append(RECORDS[0])
     assert synced[-1] == path.stat().st_size
     assert len(synced) == 2, "a new file's name must be durable too"
+
+
+def test_a_note_is_durable_with_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    journal = RecordFile(path)
+    journal.note({"n": 4})
+    assert (synced, journal.read()) == ([], [*RECORDS, {"n": 4}])
+    journal.append({"n": 5})
+    assert (synced, journal.read()) == ([path.stat().st_size], [*RECORDS, {"n": 4}, {"n": 5}])
+
+
+def test_what_was_read_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = RecordFile(written(tmp_path))
+    first = journal.read()
+    parsed: list[bytes] = []
+    real = journal_file._parsed
+    monkeypatch.setattr(journal_file, "_parsed", lambda line: parsed.append(line) or real(line))
+    journal.append({"n": 4})
+    again = journal.read()
+    assert [record for record in again[:3] if record not in first] == []
+    assert [line for line in parsed if line] == [(tmp_path / "journal").read_bytes().splitlines()[3]]
+
+
+@pytest.mark.parametrize("how", ["shortened", "changed", "gone"])
+def test_a_file_that_does_not_begin_with_what_was_read_is_read_anew(tmp_path: Path, how: str) -> None:
+    path = written(tmp_path)
+    journal = RecordFile(path)
+    assert journal.read() == RECORDS
+    lines = path.read_bytes().splitlines(keepends=True)
+    if how == "gone":
+        path.unlink()
+        assert journal.read() == []
+    elif how == "shortened":
+        path.write_bytes(b"".join(lines[:2]))
+        assert journal.read() == RECORDS[:2]
+    else:
+        path.write_bytes(b"".join((lines[1], lines[0], lines[2])))
+        assert journal.read() == [RECORDS[1], RECORDS[0], RECORDS[2]]
+    path.write_bytes(lines[0] + b"rubbish" + lines[1])
+    with pytest.raises(StateError, match="line 2"):
+        journal.read()
+
+
+def test_whoever_is_given_the_records_may_do_with_the_list_as_he_likes(tmp_path: Path) -> None:
+    journal = RecordFile(written(tmp_path))
+    journal.read().clear()
+    assert journal.read() == RECORDS
 
 
 def test_a_tear_at_any_byte_of_the_last_line_is_forgiven(tmp_path: Path) -> None:
@@ -145,6 +195,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 from typing import Any
+from handyrep.adapters import journal_file
 from handyrep.adapters.journal_file import RecordFile
 journal = RecordFile(Path(sys.argv[1]))
 n = len(journal.read())

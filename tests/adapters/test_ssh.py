@@ -15,7 +15,7 @@ from handyrep.model.server import Server
 from handyrep.ports import Command, RunAs
 from tests.adapters.silent import silent_server
 from tests.adapters.sshd import Sshd, make_key, running_sshd
-from tests.adapters.ways import DEADLINE_S, NEEDS_SUDO, ran, real_hosts
+from tests.adapters.ways import DEADLINE_S, NEEDS_SUDO, OTHER, as_postgres, ran, real_hosts, server_of
 
 HELLO = Command(("echo", "hello"))
 NOISY = 'command="echo noise; echo noise >&2; printf noise; eval \\"$SSH_ORIGINAL_COMMAND\\"" '
@@ -246,3 +246,63 @@ async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:
 async def test_an_account_that_sudo_does_not_know_is_no_answer(sshd: Sshd) -> None:
     with pytest.raises(NoAnswerError, match="sudo did not run true as nobody-of-that-name"):
         await ran(sshd.server(postgres_os_user="nobody-of-that-name"), Command(("true",), RunAs.POSTGRES))
+
+
+PARENT = ("sh", "-c", "echo $PPID")
+
+
+@NEEDS_SUDO
+async def test_scripts_for_the_account_of_the_data_share_a_held_shell_of_that_account(own_sshd: Sshd) -> None:
+    """sudo takes longer than most of what it is asked for."""
+    server = server_of("ssh sudo", own_sshd)
+    async with real_hosts() as hosts:
+        answers = [await hosts.run(server, as_postgres(*PARENT), deadline_s=DEADLINE_S) for _ in range(3)]
+        by_login = await hosts.run(server, Command(PARENT), deadline_s=DEADLINE_S)
+        who = await hosts.run(server, as_postgres("sh", "-c", "id -un"), deadline_s=DEADLINE_S)
+        assert len({answer.stdout for answer in answers}) == 1
+        assert by_login.stdout not in {answer.stdout for answer in answers}
+        assert who.stdout == f"{OTHER}\n"
+
+
+@NEEDS_SUDO
+async def test_a_held_shell_of_the_account_goes_on_after_many_at_once_by_the_login(own_sshd: Sshd) -> None:
+    server = server_of("ssh sudo", own_sshd)
+    async with real_hosts() as hosts:
+        before = await hosts.run(server, as_postgres(*PARENT), deadline_s=DEADLINE_S)
+        await asyncio.gather(*(hosts.run(server, HELLO, deadline_s=DEADLINE_S) for _ in range(3 * MAX_SHELLS)))
+        after = await hosts.run(server, as_postgres(*PARENT), deadline_s=DEADLINE_S)
+        assert before.stdout == after.stdout
+
+
+@NEEDS_SUDO
+async def test_both_kinds_of_shells_stay_below_what_sshd_allows(own_sshd: Sshd) -> None:
+    """MaxSessions is 10: the eleventh is refused."""
+    server = server_of("ssh sudo", own_sshd)
+    commands = (HELLO, as_postgres("sh", "-c", "echo hello"))
+    async with real_hosts() as hosts:
+        for _ in range(3):
+            for command in commands:
+                slow = [hosts.run(server, command, deadline_s=SLOW_S + 5) for _ in range(2 * MAX_SHELLS)]
+                quick = [hosts.run(server, command, deadline_s=DEADLINE_S / 4) for _ in range(2 * MAX_SHELLS)]
+                answers = await asyncio.gather(*slow, *quick)
+                assert {(one.exit_status, one.stdout) for one in answers} == {(0, "hello\n")}
+
+
+@NEEDS_SUDO
+async def test_where_sudo_lets_no_shell_begin_the_script_is_refused_as_ever(own_sshd: Sshd) -> None:
+    server = own_sshd.server(postgres_os_user="nobody-of-that-name")
+    async with real_hosts() as hosts:
+        for _ in range(2):
+            with pytest.raises(NoAnswerError, match="sudo did not run sh as nobody-of-that-name"):
+                await hosts.run(server, as_postgres("sh", "-c", "true"), deadline_s=DEADLINE_S)
+        assert await says_hello(hosts, server)
+        assert len(own_sshd.sessions()) == 1, "the connection is as good as ever"
+
+
+@NEEDS_SUDO
+async def test_what_a_script_says_of_sudo_in_a_held_shell_is_its_own_answer(own_sshd: Sshd) -> None:
+    server = server_of("ssh sudo", own_sshd)
+    script = "echo 'sudo: a password is required' >&2; exit 1"
+    async with real_hosts() as hosts:
+        answer = await hosts.run(server, as_postgres("sh", "-c", script), deadline_s=DEADLINE_S)
+    assert (answer.exit_status, answer.stderr) == (1, "sudo: a password is required\n")

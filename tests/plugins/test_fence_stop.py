@@ -415,7 +415,7 @@ async def test_its_wal_is_read_from_where_it_was_last_seen(m1: Node, behind_byte
     assert Lsn.parse(str(done.extra["last_lsn"])) == end
     begun = [line.rpartition(" ")[2] for line in asked.read_text().splitlines()]
     redo = m1.control("Latest checkpoint's REDO location")
-    assert begun[0] == str(Lsn(last.lsn.position_bytes - (1 << 20)))
+    assert begun[0] == str(Lsn(last.lsn.position_bytes - (1 << 17)))
     assert begun[1:] == ([redo] if behind_bytes else [])
 
 

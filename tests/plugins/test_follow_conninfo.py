@@ -138,18 +138,48 @@ async def test_a_setting_that_stands_in_the_file_and_is_not_in_force_deceives_no
     assert f"port={r2.port}" in (r1.data / "postgresql.auto.conf").read_text()
 
 
-async def test_what_is_so_already_is_not_set_again(r1: Node, r2: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (await follow(r1, r2)).outcome is SUCCESS
-    sent: list[str] = []
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent from now on."""
+    statements: list[str] = []
     real = RealDatabases.query
 
     async def query(self: RealDatabases, to: Any, statement: str, *values: Any, **how: Any) -> Any:
-        sent.append(statement)
+        statements.append(statement)
         return await real(self, to, statement, *values, **how)
 
     monkeypatch.setattr(RealDatabases, "query", query)
+    return statements
+
+
+async def test_what_is_so_already_is_not_set_again(r1: Node, r2: Node, sent: list[str]) -> None:
     assert (await follow(r1, r2)).outcome is SUCCESS
+    del sent[:]
+    assert (await follow(r1, r2)).outcome is SUCCESS
+    assert sent
     assert not [statement for statement in sent if "alter system" in statement]
+
+
+async def test_hastened_it_sets_what_must_change_and_asks_for_nothing_else(r1: Node, r2: Node, sent: list[str]) -> None:
+    """Clients wait for it."""
+    assert (await follow(r1, r2, "hasten")).outcome is SUCCESS
+    assert [statement.split()[:4] for statement in sent[1:]] == [
+        ["alter", "system", "set", '"primary_conninfo"'], ["select", "pg_reload_conf()"],
+    ]  # fmt: skip
+    await receives_from(r1, r2)
+
+
+async def test_hastened_it_sets_the_rest_too_where_that_is_otherwise(r1: Node, r2: Node, sent: list[str]) -> None:
+    r1.sql("alter system set recovery_target_timeline = 'current'")
+    r1.stop()
+    r1.start()
+    assert (await follow(r1, r2, "hasten")).outcome is SUCCESS
+    changed = {statement.split()[3] for statement in sent if statement.startswith("alter system")}
+    assert '"recovery_target_timeline"' in changed
+    r1.sql("alter system set recovery_target_timeline = 'latest'")
+    r1.stop()
+    r1.start()
+    await receives_from(r1, r2)
 
 
 async def test_hastened_it_follows_one_that_is_about_to_be_promoted_and_on_after_that(house: Estate) -> None:
@@ -378,7 +408,7 @@ async def test_when_the_answer_to_the_file_never_comes_it_is_uncertain(r1: Node,
 
 
 @pytest.mark.parametrize(
-    "lost", ['set "primary_slot_name"', "primary_conninfo", "recovery_target_timeline", "pg_reload_conf"]
+    "lost", ['set "primary_slot_name"', "primary_conninfo", 'set "recovery_target_timeline"', "pg_reload_conf"]
 )
 @pytest.mark.parametrize("how", ["breaks", "hangs"])
 async def test_after_an_order_without_an_answer_it_is_uncertain(lost: str, how: str) -> None:

@@ -5,14 +5,19 @@ import dataclasses
 import pytest
 
 from handyrep.errors import NoAnswerError
-from handyrep.model.answer import Outcome
+from handyrep.model.answer import Answer, Outcome
 from handyrep.model.result import Result
 from handyrep.model.server import Server
+from handyrep.plugin_api.call import World
+from handyrep.plugin_api.caller import Caller
 from handyrep.plugin_api.contract import Kind
-from handyrep.plugin_api.fakes import FakeWorld, refusing, unknown_keys
+from handyrep.plugin_api.fakes import FakeClock, FakeWorld, example_cluster, refusing, unknown_keys
+from handyrep.plugin_api.registry import Registry
 from handyrep.plugin_api.testing import try_plugin
 from handyrep.ports import Command, Ran, RunAs
+from tests.factories import make_settings
 
+YES, NO = Answer.YES, Answer.NO
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 UNIT = "postgresql@15-main"
 STATUS = (f"service {UNIT} ", RunAs.LOGIN)
@@ -122,6 +127,60 @@ def test_status_orders_nothing(state: str, running: bool) -> None:
     told = order(manager, "status")
     assert (told.outcome, told.extra["running"]) == (SUCCESS if running else FAIL, running)
     assert manager.heard == [STATUS]
+
+
+class StandingClock(FakeClock):
+    """Time that the test lets pass."""
+
+    at_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+
+class Asked:
+    """One HandyRep, which remembers from call to call."""
+
+    def __init__(self, manager: Manager) -> None:
+        self.clock = StandingClock()
+        settings = make_settings(plugins={"restart_service": {"service_name": UNIT}})
+        given = manager.world()
+        self._caller = Caller(Registry(), World(settings, given, given, self.clock))
+
+    async def __call__(self, runmode: str) -> Answer:
+        arguments = {"servername": "m1", "runmode": runmode}
+        told = await self._caller.call(
+            Kind.RESTART, "restart_service", "run", arguments, cluster=example_cluster(), deadline_s=5.0
+        )
+        return {True: YES, False: NO}[told.extra["running"]]
+
+
+async def test_one_that_just_did_not_run_is_not_asked_again_for_a_moment() -> None:
+    manager = Manager("failed")
+    asked = Asked(manager)
+    assert [await asked("status") for _ in range(3)] == [NO] * 3
+    assert manager.heard == [STATUS]
+    manager.state = "active"
+    asked.clock.at_s += 0.3
+    assert await asked("status") is YES
+    assert manager.heard == [STATUS] * 2
+
+
+async def test_one_that_runs_is_asked_each_time() -> None:
+    manager = Manager("active")
+    asked = Asked(manager)
+    assert [await asked("status") for _ in range(2)] == [YES] * 2
+    manager.state = "failed"
+    assert await asked("status") is NO
+
+
+@pytest.mark.parametrize("runmode", ["start", "restart"])
+async def test_after_an_order_it_is_asked_at_once(runmode: str) -> None:
+    manager = Manager("inactive")
+    asked = Asked(manager)
+    assert await asked("status") is NO
+    await asked(runmode)
+    assert await asked("status") is YES
 
 
 @pytest.mark.parametrize("runmode", RUNMODES)

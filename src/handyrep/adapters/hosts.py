@@ -24,7 +24,7 @@ class RealHosts:
             local = invocation(server, command, _own_account())
             return local.judged(await run_local(local.words, command.stdin, deadline_s, server=server.name), server)
         remote = invocation(server, command, server.ssh_user)
-        return remote.judged(await self._host(server).run(server, remote, command.stdin, deadline_s), server)
+        return await self._host(server).run(server, remote, command.stdin, deadline_s)
 
     async def run_here(self, command: Command, *, deadline_s: float) -> Ran:
         """As ports.Hosts.run_here."""

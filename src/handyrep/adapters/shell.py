@@ -8,6 +8,7 @@ stands before the first mark and is never looked at.
 import asyncio
 import base64
 import secrets
+import shlex
 
 import asyncssh
 
@@ -17,13 +18,10 @@ from handyrep.ports import Ran
 
 _CHUNK_BYTES = 1 << 16
 _KEPT_VARIABLES = ("HOME", "USER", "LOGNAME")
-_START = " ".join(
-    (
-        "cd / && exec env -i",
-        *(f'{name}="${name}"' for name in _KEPT_VARIABLES),
-        *(f"{name}={value}" for name, value in ENVIRONMENT.items()),
-        "sh",
-    )
+_START = (
+    "cd / && exec env -i",
+    *(f'{name}="${name}"' for name in _KEPT_VARIABLES),
+    *(f"{name}={value}" for name, value in ENVIRONMENT.items()),
 )
 """Nothing of the login's environment but who it is: no PG*, no LD_*. In / since others may not enter the login's home."""
 
@@ -33,21 +31,26 @@ class Shell:
 
     `usable`: it has answered all it was asked. `begun`: the host has taken up the last command. `process_group`: what to kill
     when it owes an answer; asked before any command, since a busy host may begin one long after nobody waits for it any more.
+    `switch`: the sudo and its options by which it runs as another account than the login; nothing when it does not.
     """
 
-    def __init__(self, process: asyncssh.SSHClientProcess[bytes], process_group: int) -> None:
+    def __init__(
+        self, process: asyncssh.SSHClientProcess[bytes], process_group: int, switch: tuple[str, ...] = ()
+    ) -> None:
         self._process = process
+        self.switch = switch
         self._asked = False
         self.begun = False
         self.process_group = process_group
 
     @classmethod
-    async def start(cls, connection: asyncssh.SSHClientConnection) -> "Shell":
-        """Open one on a connection."""
-        process = await connection.create_process(_START, encoding=None)
+    async def start(cls, connection: asyncssh.SSHClientConnection, switch: tuple[str, ...] = ()) -> "Shell":
+        """Open one on a connection. Raises OSError: it ended at once, as one does that sudo refuses."""
+        line = " ".join((*_START, *(shlex.quote(word) for word in switch), "sh"))
+        process = await connection.create_process(line, encoding=None)
         mark = secrets.token_hex(16).encode()
-        process.stdin.write(_begin(mark) + b"\n")
-        return cls(process, await _Section(process.stdout, mark).begin())
+        process.stdin.write((_begin_in_group(mark) if switch else _begin(mark)) + b"\n")
+        return cls(process, await _Section(process.stdout, mark).begin(), switch)
 
     @property
     def usable(self) -> bool:
@@ -90,6 +93,11 @@ def _script(argv: tuple[str, ...], stdin: bytes, mark: bytes) -> bytes:
 
 def _begin(mark: bytes) -> bytes:
     return b"printf '\\n%sb%%s\\n' $$" % mark
+
+
+def _begin_in_group(mark: bytes) -> bytes:
+    """Sudo may or may not have made a process group for it: the kernel tells which one it is in."""
+    return b"read -r _ _ _ _ group _ < /proc/$$/stat; printf '\\n%sb%%s\\n' $group" % mark
 
 
 class _Section:

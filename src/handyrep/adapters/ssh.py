@@ -1,4 +1,4 @@
-"""SSH to one host: one connection, a few held shells, host keys required.
+"""SSH to one host: one connection, a few held shells of the login and of the account that owns the data, host keys required.
 
 Never adds a host key by itself: an unknown or changed key means that nothing is sent and nothing is known.
 """
@@ -69,12 +69,12 @@ class SshHost:
         self._slow = asyncio.Semaphore(MAX_SHELLS)
 
     async def run(self, server: Server, invocation: Invocation, stdin: bytes, deadline_s: float) -> Ran:
-        """Run it. Raises NoAnswerError, HostKeyError."""
+        """Run it. Raises NoAnswerError (also when sudo did not run it), HostKeyError."""
         places = self._slow if deadline_s > SLOW_S else self._quick
         limit = asyncio.timeout(deadline_s)
         try:
             async with limit, places:
-                return await self._run_in_a_shell(invocation, stdin)
+                return await self._run_in_a_shell(server, invocation, stdin)
         except asyncssh.HostKeyNotVerifiable as error:
             raise self._host_key(server, error) from None
         except (OSError, asyncssh.Error, ValueError) as error:
@@ -90,13 +90,15 @@ class SshHost:
             self._link.retire()
         self._link = None
 
-    async def _run_in_a_shell(self, invocation: Invocation, stdin: bytes) -> Ran:
+    async def _run_in_a_shell(self, server: Server, invocation: Invocation, stdin: bytes) -> Ran:
         link = await self._connected()
         link.busy += 1
         shell: Shell | None = None
         try:
-            shell = await link.shell()
-            return await shell.run(invocation.words, stdin)
+            shell = await link.shell_for(invocation)
+            if shell.switch:
+                return await shell.run(invocation.argv, stdin)
+            return invocation.judged(await shell.run(invocation.words, stdin), server)
         finally:
             link.busy -= 1
             if shell is not None:
@@ -136,19 +138,33 @@ class _Link:
         self.busy = 0
         self._retired = False
         self._idle: list[Shell] = []
+        self._not_held: set[tuple[str, ...]] = set()
         self._kills: set[asyncio.Task[None]] = set()
 
-    async def shell(self) -> Shell:
-        """An idle shell that is still open, or a new one."""
-        while self._idle:
-            shell = self._idle.pop()
-            if shell.usable:
-                return shell
-        return await Shell.start(self.connection)
+    async def shell_for(self, invocation: Invocation) -> Shell:
+        """A shell of the account that this is to run as, where one may be held and sudo lets it begin; else one of the login."""
+        if invocation.held and invocation.held not in self._not_held:
+            try:
+                return await self._shell(invocation.held)
+            except OSError:
+                self._not_held.add(invocation.held)
+        return await self._shell(())
+
+    async def _shell(self, switch: tuple[str, ...]) -> Shell:
+        """An idle one that is still open, or a new one in the place of the one that lay idle longest. Raises OSError: it ended at once."""
+        self._idle = [shell for shell in self._idle if shell.usable]
+        found = next((shell for shell in reversed(self._idle) if shell.switch == switch), None)
+        if found is not None:
+            self._idle.remove(found)
+            return found
+        if self._idle and self.busy + len(self._idle) > 2 * MAX_SHELLS:
+            self._idle.pop(0).close()
+        return await Shell.start(self.connection, switch)
 
     def put_back(self, shell: Shell, switch: tuple[str, ...]) -> None:
         """Keep it for the next command; or, when it owes an answer, kill what it runs and throw it away."""
-        if shell.usable and len(self._idle) < MAX_SHELLS and not self._retired:
+        alike = sum(one.switch == shell.switch for one in self._idle)
+        if shell.usable and alike < MAX_SHELLS and not self._retired:
             self._idle.append(shell)
         elif shell.usable:
             shell.close()

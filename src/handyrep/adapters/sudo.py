@@ -38,6 +38,11 @@ class Invocation:
         """All of it."""
         return (*self.switch, *self.argv)
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The switch of a shell that may be kept for such commands, or nothing: sudo takes longer than most of them. Never root's."""
+        return self.switch if self.account != ROOT else ()
+
     def judged(self, ran: Ran, server: Server) -> Ran:
         """The command's own answer. Raises NoAnswerError when sudo did not run it."""
         if not self.switch or ran.exit_status != _FAILED:

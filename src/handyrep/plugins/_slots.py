@@ -28,7 +28,7 @@ NAME = re.compile(r"[a-z0-9_]{1,63}")
 """What PostgreSQL takes as the name of a slot."""
 _USED = """
 select pg_is_in_recovery() as in_recovery, current_setting('primary_slot_name') as slot,
-       coalesce((select setting from pg_settings where name = 'primary_conninfo'), '') as primary_conninfo
+       case when pg_has_role('pg_read_all_settings', 'usage') then current_setting('primary_conninfo') else '' end as primary_conninfo
 """
 _ONE = """
 select s.slot_type, s.active, coalesce(s.wal_status, '') as wal_status, coalesce(r.application_name, '') as receiver

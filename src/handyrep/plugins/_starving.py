@@ -35,7 +35,7 @@ select pg_is_in_recovery() as in_recovery,
        or exists (select from pg_stat_activity where backend_type = 'walreceiver') as receiving,
        exists (select from pg_stat_activity
                where backend_type = 'startup' and wait_event = 'RecoveryRetrieveRetryInterval') as between_attempts,
-       coalesce((select setting from pg_settings where name = 'allow_alter_system'), 'on') = 'on' as can_be_told,
+       coalesce(current_setting('allow_alter_system', true), 'on') = 'on' as can_be_told,
        current_setting('cluster_name') as cluster_name,
        pg_last_wal_receive_lsn() is not null as has_received,
        coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text, '') as lsn,
