@@ -1,4 +1,4 @@
-"""TCP servers that never say anything sensible."""
+"""TCP servers that never say anything sensible, and a way to one that does on which everything takes its time."""
 
 import asyncio
 import contextlib
@@ -22,3 +22,30 @@ async def silent_server(says: bytes = b"") -> AsyncIterator[int]:
         ended.set()
         server.close()
         await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def slow_way(port: int, delay_s: float) -> AsyncIterator[int]:
+    """A port that leads to that one on this host; whatever is said on it, either way, arrives so much later."""
+    ways: set[asyncio.Task[None]] = set()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                await asyncio.sleep(delay_s)
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        both = (carry(reader, there_writer), carry(there_reader, writer))
+        ways.update(asyncio.create_task(way) for way in both)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)

@@ -89,7 +89,9 @@ def running_sshd(folder: Path, address: str = "127.0.0.1") -> Iterator[Sshd]:
 
 
 def _write_configuration(folder: Path, port: int, address: str) -> None:
+    """A home of its own: what the account's shell would read at each login may take long, and leave locks behind when it is killed."""
     lines = [
+        f"SetEnv HOME={folder}",
         f"Port {port}",
         f"ListenAddress {address}",
         f"HostKey {folder / 'host'}",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,12 @@ def test_what_was_read_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.M
     first = journal.read()
     parsed: list[bytes] = []
     real = journal_file._parsed
-    monkeypatch.setattr(journal_file, "_parsed", lambda line: parsed.append(line) or real(line))
+
+    def noted(line: bytes) -> Mapping[str, Any]:
+        parsed.append(line)
+        return real(line)
+
+    monkeypatch.setattr(journal_file, "_parsed", noted)
     journal.append({"n": 4})
     again = journal.read()
     assert [record for record in again[:3] if record not in first] == []

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from handyrep.adapters import ssh_login
 from handyrep.adapters.hosts import RealHosts
-from handyrep.adapters.ssh import MAX_SHELLS, SLOW_S, Target
+from handyrep.adapters.ssh import SLOW_S
+from handyrep.adapters.ssh_link import MAX_SHELLS
+from handyrep.adapters.ssh_login import Target
 from handyrep.errors import HostKeyError, NoAnswerError
 from handyrep.model.server import Server
 from handyrep.ports import Command, RunAs
-from tests.adapters.silent import silent_server
+from tests.adapters.silent import silent_server, slow_way
 from tests.adapters.sshd import Sshd, make_key, running_sshd
 from tests.adapters.ways import DEADLINE_S, NEEDS_SUDO, OTHER, as_postgres, ran, real_hosts, server_of
 
@@ -306,3 +309,76 @@ async def test_what_a_script_says_of_sudo_in_a_held_shell_is_its_own_answer(own_
     async with real_hosts() as hosts:
         answer = await hosts.run(server, as_postgres("sh", "-c", script), deadline_s=DEADLINE_S)
     assert (answer.exit_status, answer.stderr) == (1, "sudo: a password is required\n")
+
+
+async def test_a_login_that_takes_longer_than_a_call_is_there_for_the_next(own_sshd: Sshd, tmp_path: Path) -> None:
+    """Were it begun anew by each call, such a host would never be heard."""
+    async with slow_way(own_sshd.port, 0.035) as port, real_hosts() as hosts:
+        server = reached_by(own_sshd, port, tmp_path)
+        heard = [await heard_in(hosts, server, 0.3) for _ in range(12)]
+        assert (heard[0], heard[-1]) == (False, True)
+        assert len(own_sshd.sessions()) == 1
+
+
+async def test_a_login_is_begun_anew_once_nobody_has_waited_for_it_for_long(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host may have lost its power in the middle of it."""
+    monkeypatch.setattr(ssh_login, "_GOES_ON_S", 0.5)
+    async with silent_server() as port, real_hosts() as hosts:
+        server = reached_by(sshd, port, tmp_path)
+        assert not await heard_in(hosts, server, 0.2)
+        begun = hosts._host(server)._login
+        assert begun is not None
+        assert not await heard_in(hosts, server, 0.2)
+        assert hosts._host(server)._login is begun
+        await asyncio.sleep(0.3)
+        assert not await heard_in(hosts, server, 0.2)
+        assert hosts._host(server)._login is not begun
+
+
+async def test_a_login_that_is_given_up_is_no_answer_to_whoever_waits(sshd: Sshd, tmp_path: Path) -> None:
+    async with silent_server() as port, real_hosts() as hosts:
+        waiting = asyncio.create_task(hosts.run(reached_by(sshd, port, tmp_path), HELLO, deadline_s=DEADLINE_S))
+        await asyncio.sleep(0.2)
+        hosts.close()
+        with pytest.raises(NoAnswerError, match="given up"):
+            await waiting
+
+
+async def test_a_host_that_does_not_take_the_connection_is_tried_anew_by_each_call(sshd: Sshd) -> None:
+    """A network that is back must be noticed at once, not when an old attempt is repeated."""
+    async with real_hosts() as hosts:
+        server = sshd.server(ssh_host="192.0.2.1", ssh_port=22)
+        assert not await heard_in(hosts, server, 0.2)
+        await asyncio.sleep(0)
+        assert hosts._host(server)._login is None
+
+
+async def test_short_questions_that_nobody_waits_for_do_not_cost_the_connection(own_sshd: Sshd) -> None:
+    async with real_hosts() as hosts:
+        assert await says_hello(hosts, own_sshd.server())
+        for _ in range(5):
+            asked = asyncio.create_task(hosts.run(own_sshd.server(), HELLO, deadline_s=DEADLINE_S))
+            await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        before = own_sshd.sessions()
+        assert await says_hello(hosts, own_sshd.server())
+        assert own_sshd.sessions() == before
+
+
+def reached_by(sshd: Sshd, port: int, folder: Path) -> Server:
+    """The same host by another port."""
+    kind, key = sshd.known_hosts.read_text().split()[1:3]
+    known = folder / "known"
+    known.write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    return sshd.server(ssh_port=port, known_hosts=str(known))
+
+
+async def heard_in(hosts: RealHosts, server: Server, deadline_s: float) -> bool:
+    """Whether it answers in so short a time."""
+    try:
+        return await says_hello(hosts, server, deadline_s)
+    except NoAnswerError:
+        return False

@@ -5,7 +5,8 @@ import pwd
 
 from handyrep.adapters.local import run_local
 from handyrep.adapters.quoting import checked, with_variables
-from handyrep.adapters.ssh import SshHost, Target
+from handyrep.adapters.ssh import SshHost
+from handyrep.adapters.ssh_login import Target
 from handyrep.adapters.sudo import invocation
 from handyrep.model.server import Server
 from handyrep.ports import Command, Ran

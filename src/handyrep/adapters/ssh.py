@@ -1,61 +1,26 @@
 """SSH to one host: one connection, a few held shells of the login and of the account that owns the data, host keys required.
 
-Never adds a host key by itself: an unknown or changed key means that nothing is sent and nothing is known.
+Never adds a host key by itself: an unknown or changed key means that nothing is sent and nothing is known. A login, or a shell that is
+being opened, goes on when the call that began it has no time left: else a busy host on which they take longer than one call would be
+logged in to again and again, and never be heard.
 """
 
 import asyncio
-import contextlib
-import dataclasses
-from pathlib import Path
 
 import asyncssh
 
-from handyrep.adapters.quoting import shell_line
 from handyrep.adapters.shell import Shell
+from handyrep.adapters.ssh_link import MAX_SHELLS, Link
+from handyrep.adapters.ssh_login import Login, Target
 from handyrep.adapters.sudo import Invocation
 from handyrep.errors import HostKeyError, NoAnswerError
 from handyrep.model.server import Server
 from handyrep.ports import Ran
 
-MAX_SHELLS = 4
-"""So many quick commands run at once on one host, and as many slow ones beside them. sshd allows 10 by default."""
 SLOW_S = 10.0
 """A command that may take longer than this never keeps a quick look at the host waiting."""
-_KEEPALIVE_S = 5
-_KEEPALIVES = 3
-_LOGIN_S = 60
-"""Only so that a login ends at all when nobody waits for it any more: the deadline of the call is what counts."""
-_KILL_S = 5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
-    """Where and as whom to log in: the part of a server's definition that makes it another connection."""
-
-    address: str
-    port: int
-    user: str
-    key: str
-    jump: str
-    known_hosts: str
-
-    @classmethod
-    def of(cls, server: Server) -> "Target":
-        """Of one server."""
-        return cls(
-            server.ssh_address, server.ssh_port, server.ssh_user, server.ssh_key, server.ssh_jump, server.known_hosts
-        )
-
-    @property
-    def jump_target(self) -> "Target | None":
-        """The jump host, reached with the same key and the same known hosts; None when there is none."""
-        if not self.jump:
-            return None
-        user, _, place = self.jump.rpartition("@")
-        host, separator, port = place.rpartition(":")
-        if not separator or not port.isdigit() or (":" in host and not host.startswith("[")):
-            host, port = place, "22"
-        return dataclasses.replace(self, address=host.strip("[]"), port=int(port), user=user or self.user, jump="")
+_SILENT_S = 0.4
+"""A connection on which nothing was heard for so long since something was asked on it is given up: it may be dead without anybody knowing."""
 
 
 class SshHost:
@@ -63,8 +28,8 @@ class SshHost:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
+        self._link: Link | None = None
+        self._login: Login | None = None
         self._quick = asyncio.Semaphore(MAX_SHELLS)
         self._slow = asyncio.Semaphore(MAX_SHELLS)
 
@@ -86,35 +51,50 @@ class SshHost:
 
     def close(self) -> None:
         """Give up the connection, when what runs on it has ended."""
+        if self._login is not None:
+            self._login.give_up()
         if self._link is not None:
             self._link.retire()
-        self._link = None
+        self._login = self._link = None
 
     async def _run_in_a_shell(self, server: Server, invocation: Invocation, stdin: bytes) -> Ran:
         link = await self._connected()
-        link.busy += 1
+        link.begin()
         shell: Shell | None = None
         try:
             shell = await link.shell_for(invocation)
             if shell.switch:
                 return await shell.run(invocation.argv, stdin)
             return invocation.judged(await shell.run(invocation.words, stdin), server)
+        except (OSError, asyncssh.Error):
+            if not _was_heard(shell):
+                self._retire(link)
+            raise
         finally:
-            link.busy -= 1
+            link.end(heard=_was_heard(shell))
             if shell is not None:
                 link.put_back(shell, invocation.switch)
-            if shell is None or not (shell.begun or shell.usable):
-                # Not even the mark before the command came back: the connection may be dead without anybody knowing.
+            if link.silent_s >= _SILENT_S:
                 self._retire(link)
 
-    async def _connected(self) -> "_Link":
-        async with self._connecting:
-            if self._link is None or self._link.connection.is_closed():
-                self.close()
-                self._link = _Link(await _connect(self._target))
+    async def _connected(self) -> Link:
+        if self._link is not None and not self._link.connection.is_closed():
             return self._link
+        if self._login is None or self._login.is_stale:
+            self.close()
+            self._login = Login(self._target, self._logged_in)
+        await self._login.wait()
+        return await self._connected()
 
-    def _retire(self, link: "_Link") -> None:
+    def _logged_in(self, login: Login, connection: asyncssh.SSHClientConnection | None) -> None:
+        if self._login is not login:
+            if connection is not None:
+                connection.abort()
+            return
+        self._login = None
+        self._link = None if connection is None else Link(connection)
+
+    def _retire(self, link: Link) -> None:
         if self._link is link:
             self._link = None
         link.retire()
@@ -130,105 +110,6 @@ class SshHost:
         )
 
 
-class _Link:
-    """One SSH connection with its idle shells. A retired one ends when its last command has ended."""
-
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        self.connection = connection
-        self.busy = 0
-        self._retired = False
-        self._idle: list[Shell] = []
-        self._not_held: set[tuple[str, ...]] = set()
-        self._kills: set[asyncio.Task[None]] = set()
-
-    async def shell_for(self, invocation: Invocation) -> Shell:
-        """A shell of the account that this is to run as, where one may be held and sudo lets it begin; else one of the login."""
-        if invocation.held and invocation.held not in self._not_held:
-            try:
-                return await self._shell(invocation.held)
-            except OSError:
-                self._not_held.add(invocation.held)
-        return await self._shell(())
-
-    async def _shell(self, switch: tuple[str, ...]) -> Shell:
-        """An idle one that is still open, or a new one in the place of the one that lay idle longest. Raises OSError: it ended at once."""
-        self._idle = [shell for shell in self._idle if shell.usable]
-        found = next((shell for shell in reversed(self._idle) if shell.switch == switch), None)
-        if found is not None:
-            self._idle.remove(found)
-            return found
-        if self._idle and self.busy + len(self._idle) > 2 * MAX_SHELLS:
-            self._idle.pop(0).close()
-        return await Shell.start(self.connection, switch)
-
-    def put_back(self, shell: Shell, switch: tuple[str, ...]) -> None:
-        """Keep it for the next command; or, when it owes an answer, kill what it runs and throw it away."""
-        alike = sum(one.switch == shell.switch for one in self._idle)
-        if shell.usable and alike < MAX_SHELLS and not self._retired:
-            self._idle.append(shell)
-        elif shell.usable:
-            shell.close()
-        else:
-            task = asyncio.get_running_loop().create_task(self._kill(shell, switch))
-            self._kills.add(task)
-            task.add_done_callback(self._kills.discard)
-            task.add_done_callback(lambda _: self._end_if_unused())
-        self._end_if_unused()
-
-    def retire(self) -> None:
-        """No new command comes. Those that run are left alone."""
-        self._retired = True
-        for shell in self._idle:
-            shell.close()
-        self._idle.clear()
-        self._end_if_unused()
-
-    def _end_if_unused(self) -> None:
-        if self._retired and self.busy == 0 and not self._kills:
-            self.connection.abort()
-
-    async def _kill(self, shell: Shell, switch: tuple[str, ...]) -> None:
-        """End what the shell runs, as the login and as the account it switched to; at best, since nobody waits for it."""
-        kill = ("kill", "-KILL", "--", f"-{shell.process_group}")
-        lines = [shell_line((*switch, *kill))] if switch else []
-        with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
-            async with asyncio.timeout(_KILL_S):
-                await self.connection.run(b"; ".join((*lines, shell_line(kill))).decode(), stdin=asyncssh.DEVNULL)
-        shell.close()
-
-
-async def _connect(target: Target) -> asyncssh.SSHClientConnection:
-    jump = target.jump_target
-    if jump is None:
-        return await _connect_through(target, None)
-    outer = await _connect_through(jump, None)
-    try:
-        inner = await _connect_through(target, outer)
-    except BaseException:
-        outer.abort()
-        raise
-    inner.set_tunnel(outer)
-    return inner
-
-
-async def _connect_through(target: Target, tunnel: asyncssh.SSHClientConnection | None) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        target.address,
-        target.port,
-        username=target.user,
-        client_keys=[target.key] if target.key else (),
-        known_hosts=_known_hosts(target),
-        tunnel=tunnel or (),
-        config=None,
-        preferred_auth="publickey",
-        keepalive_interval=_KEEPALIVE_S,
-        keepalive_count_max=_KEEPALIVES,
-        login_timeout=_LOGIN_S,
-    )
-
-
-def _known_hosts(target: Target) -> str:
-    path = Path(target.known_hosts).expanduser()
-    if not path.is_file():
-        raise asyncssh.HostKeyNotVerifiable(f"there is no file {path}")
-    return str(path)
+def _was_heard(shell: Shell | None) -> bool:
+    """Whether at least the mark before the command came back."""
+    return shell is not None and (shell.begun or shell.usable)
