@@ -62,8 +62,8 @@ class Weather:
             raise Killed(where)
 
     def power_was_lost(self) -> bool:
-        """Whether it was killed by its host's loss of power."""
-        return self.dead and self._rng.random() < 0.5
+        """Whether it was killed by its host's loss of power: by the microsecond, which leaves all other chances as they are."""
+        return self.dead and int(self._world.monotonic() * 1e6) % 2 == 0
 
     async def maybe_stopped(self, call: str) -> None:
         """A place at which HandyRep may be stopped in its tracks, and woken later."""
