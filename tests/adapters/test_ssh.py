@@ -144,9 +144,8 @@ async def test_b13_a_stopped_sshd_is_noticed_and_a_new_login_is_tried(own_sshd: 
         await hosts.run_here(Command(("kill", "-STOP", str(stopped))), deadline_s=DEADLINE_S)
         children = await hosts.run_here(Command(("pkill", "-STOP", "-P", str(stopped))), deadline_s=DEADLINE_S)
         assert children.exit_status == 0
-        with pytest.raises(NoAnswerError):
-            await says_hello(hosts, own_sshd.server(), deadline_s=0.5)
-        assert await says_hello(hosts, own_sshd.server())
+        assert not await heard_in(hosts, own_sshd.server(), 0.5)
+        assert any([await heard_in(hosts, own_sshd.server(), 1.0) for _ in range(6)])
 
 
 async def test_slow_commands_do_not_keep_a_quick_one_waiting(sshd: Sshd) -> None:
@@ -313,10 +312,10 @@ async def test_what_a_script_says_of_sudo_in_a_held_shell_is_its_own_answer(own_
 
 async def test_a_login_that_takes_longer_than_a_call_is_there_for_the_next(own_sshd: Sshd, tmp_path: Path) -> None:
     """Were it begun anew by each call, such a host would never be heard."""
-    async with slow_way(own_sshd.port, 0.035) as port, real_hosts() as hosts:
+    async with slow_way(own_sshd.port, 0.15) as port, real_hosts() as hosts:
         server = reached_by(own_sshd, port, tmp_path)
-        heard = [await heard_in(hosts, server, 0.3) for _ in range(12)]
-        assert (heard[0], heard[-1]) == (False, True)
+        assert not await heard_in(hosts, server, 1.2)
+        assert any([await heard_in(hosts, server, 1.2) for _ in range(8)])
         assert len(own_sshd.sessions()) == 1
 
 

@@ -19,8 +19,6 @@ from handyrep.ports import Ran
 
 SLOW_S = 10.0
 """A command that may take longer than this never keeps a quick look at the host waiting."""
-_SILENT_S = 0.4
-"""A connection on which nothing was heard for so long since something was asked on it is given up: it may be dead without anybody knowing."""
 
 
 class SshHost:
@@ -74,7 +72,7 @@ class SshHost:
             link.end(heard=_was_heard(shell))
             if shell is not None:
                 link.put_back(shell, invocation.switch)
-            if link.silent_s >= _SILENT_S:
+            if link.seems_dead:
                 self._retire(link)
 
     async def _connected(self) -> Link:
@@ -92,7 +90,7 @@ class SshHost:
                 connection.abort()
             return
         self._login = None
-        self._link = None if connection is None else Link(connection)
+        self._link = None if connection is None else Link(connection, login.took_s)
 
     def _retire(self, link: Link) -> None:
         if self._link is link:

@@ -14,13 +14,17 @@ MAX_SHELLS = 4
 """So many quick commands run at once on one host, and as many slow ones beside them; with one held shell and one that kills, this is
 the 10 sessions that sshd allows by default."""
 _KILL_S = 5
+_SILENT_S, _SILENT_LOGINS = 0.4, 2
+"""A connection on which nothing was heard for so long, or for so many times what its login took, since something was asked on it is given
+up: it may be dead without anybody knowing."""
 
 
 class Link:
-    """A retired one ends when its last command has ended."""
+    """A retired one ends when its last command has ended. `login_s`: so long its login took."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, login_s: float) -> None:
         self.connection = connection
+        self._patience_s = max(_SILENT_S, login_s * _SILENT_LOGINS)
         self._loop = asyncio.get_running_loop()
         self._busy = 0
         self._asked_s: float | None = None
@@ -44,9 +48,9 @@ class Link:
             self._asked_s = None
 
     @property
-    def silent_s(self) -> float:
-        """For so long nothing was heard of what was asked."""
-        return 0.0 if self._asked_s is None else self._loop.time() - self._asked_s
+    def seems_dead(self) -> bool:
+        """Whether nothing was heard for too long of what was asked."""
+        return self._asked_s is not None and self._loop.time() - self._asked_s >= self._patience_s
 
     async def shell_for(self, invocation: Invocation) -> Shell:
         """The shell that is held as the account which this is to run as, if it is free and sudo lets it begin; else one of the login."""

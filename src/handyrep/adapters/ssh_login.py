@@ -53,12 +53,13 @@ class Target:
 class Login:
     """A login under way, for all who want it. Once the host has taken the connection it goes on though nobody waits.
 
-    `ended` is told the connection, or None; also when nobody waits any more.
+    `ended` is told the connection, or None; also when nobody waits any more. `took_s` is known then.
     """
 
     def __init__(self, target: Target, ended: Callable[["Login", asyncssh.SSHClientConnection | None], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._began_s = self._loop.time()
+        self.took_s = 0.0
         self._waiting = 0
         self._reached = self._given_up = False
         self._ended = ended
@@ -94,6 +95,7 @@ class Login:
         self._reached = True
 
     def _end(self, task: asyncio.Task[asyncssh.SSHClientConnection]) -> None:
+        self.took_s = self._loop.time() - self._began_s
         failed = task.cancelled() or task.exception() is not None
         self._ended(self, None if failed else task.result())
 
