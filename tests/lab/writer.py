@@ -145,11 +145,13 @@ class Client(Heard):
     @contextmanager
     def _watched(self, session: _Session) -> Iterator[None]:
         """Give up the statement in it, with its session, when that lasts too long."""
-        self._watchdog.watch(session.fileno(), time.monotonic() + self._statement_s)
+        descriptor = session.fileno()
+        self._watchdog.watch(descriptor, time.monotonic() + self._statement_s)
         try:
             yield
         finally:
-            self._watchdog.forget(session.fileno())
+            # By then the session may be closed, and know it no more.
+            self._watchdog.forget(descriptor)
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         self._reserve = self._reserve or "committed locally" in (notice.message_detail or "")
