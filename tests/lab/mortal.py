@@ -7,7 +7,7 @@ Nothing else about it differs from the real one: it is its code.
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from handyrep.adapters.journal_file import RecordFile
@@ -16,19 +16,19 @@ from handyrep.surfaces.cli import main
 
 def mortal(when: str, number: int) -> None:
     """Let the journal's record of that number be the last thing this process does, or the first that it does not do."""
-    append = RecordFile.append
+    add = RecordFile._add
     written = 0
 
-    def dying(self: RecordFile, record: Mapping[str, Any]) -> None:
+    def dying(self: RecordFile, record: Mapping[str, Any], settle: Callable[[int], None]) -> None:
         nonlocal written
         written += 1
         if written == number and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        append(self, record)
+        add(self, record, settle)
         if written == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    RecordFile.append = dying  # type: ignore[method-assign] # this process is made to be killed by it
+    RecordFile._add = dying  # type: ignore[method-assign] # this process is made to be killed by it
 
 
 if __name__ == "__main__":
