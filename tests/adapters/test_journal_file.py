@@ -201,7 +201,6 @@ _WRITER = """
 import sys
 from pathlib import Path
 from typing import Any
-from handyrep.adapters import journal_file
 from handyrep.adapters.journal_file import RecordFile
 journal = RecordFile(Path(sys.argv[1]))
 n = len(journal.read())

@@ -347,11 +347,17 @@ async def test_a_login_that_is_given_up_is_no_answer_to_whoever_waits(sshd: Sshd
 
 async def test_a_host_that_does_not_take_the_connection_is_tried_anew_by_each_call(sshd: Sshd) -> None:
     """A network that is back must be noticed at once, not when an old attempt is repeated."""
-    async with real_hosts() as hosts:
-        server = sshd.server(ssh_host="192.0.2.1", ssh_port=22)
-        assert not await heard_in(hosts, server, 0.2)
-        await asyncio.sleep(0)
-        assert hosts._host(server)._login is None
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        async with real_hosts() as hosts:
+            server = sshd.server(ssh_port=deaf.getsockname()[1])
+            assert not await heard_in(hosts, server, 0.2)
+            await asyncio.sleep(0.1)
+            assert hosts._host(server)._login is None
 
 
 async def test_short_questions_that_nobody_waits_for_do_not_cost_the_connection(own_sshd: Sshd) -> None:

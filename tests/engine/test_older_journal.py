@@ -25,6 +25,17 @@ async def test_e20_a_run_without_what_is_new_and_with_what_is_gone_is_led_to_its
     assert (world.master, world.engine.journal.open_run()) == ("r1", None)
 
 
+async def test_a_run_that_was_understood_once_stands_open_still_after_a_record_that_was_not() -> None:
+    world = await with_open()
+    journal, records = world.engine.journal, list(world.log.records)
+    assert journal.open_run() is not None
+    world.log.records[:] = [{**BEGUN, "kind": "sidestep"}]
+    with pytest.raises(StateError, match="sidestep"):
+        journal.open_run()
+    world.log.records[:] = records
+    assert journal.open_run() is not None
+
+
 async def test_e20_a_run_that_is_not_understood_is_not_led() -> None:
     world = await with_open(kind="sidestep")
     for _ in range(3):

@@ -46,10 +46,8 @@ class Journal:
     def runs(self) -> list[tuple[Run, str, str]]:
         """Every run with how it was closed ('' while open) and the closing text, oldest first. Each record is understood once."""
         records = self._log.read()
-        known = len(self._understood)
-        if records[:known] != self._understood:
-            known, self._found = 0, {}
-        found = dict(self._found)
+        known = len(self._understood) if records[: len(self._understood)] == self._understood else 0
+        found = dict(self._found) if known else {}
         for record in records[known:]:
             _apply(record, found)
         self._understood, self._found = records, found
