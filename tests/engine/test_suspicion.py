@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from handyrep.engine.observe import Trying
-from handyrep.engine.proofs import proofs
+from handyrep.engine.proofs import looked_and_tested, proofs
 from handyrep.model.answer import Answer
+from handyrep.model.observation import Picture
 from handyrep.model.result import Result, fail, success
 from handyrep.plugin_api.contract import Kind
 from tests.engine.test_proxies import WithProxies
@@ -227,3 +228,34 @@ async def test_a_master_that_answers_with_an_error_is_not_polled_again() -> None
     world.plugins.instead["inspect.run"] = lambda _: fail("GRANT pg_monitor to it", alive=True)
     seen = await world.engine.observer.lightly(world.engine.cluster.members["m1"], Trying.UNHURRIED)
     assert (seen.up, world.plugins.count("poll")) == (Answer.YES, 1)
+
+
+@pytest.mark.parametrize(
+    ("fence", "looks"), [("fence_stop", 2), ("fence_starve", 1)], ids=["one that heard its host", "one without it"]
+)
+async def test_a_master_whose_host_only_the_fence_heard_is_looked_at_again(fence: str, looks: int) -> None:
+    """A link that flaps was up again a moment after the look, so the dry run, which waits longer, got through: the master is well."""
+    world = Imagined(fence_methods=(fence,))
+    master, seen, tested = world.boxes["m1"], asyncio.Event(), asyncio.Event()
+    master.up = master.host = False
+    call, look, pictures = world.plugins.call, world.engine.everywhere.look, list[Picture]()
+
+    async def gets_through(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+        if method == "test":
+            await seen.wait()
+            master.up = master.host = True
+            tested.set()
+        return await call(kind, name, method, *rest, **how)
+
+    async def takes_longer(suspected_for_s: float, trying: Trying = Trying.ONCE) -> Picture:
+        pictures.append(await look(suspected_for_s, trying))
+        seen.set()
+        await tested.wait()
+        await asyncio.sleep(0.01)
+        return pictures[-1]
+
+    world.plugins.call = gets_through  # type: ignore[method-assign]
+    world.engine.everywhere.look = takes_longer  # type: ignore[method-assign]
+    picture, found = await within(looked_and_tested(world.engine, 1.0))
+    assert (len(pictures), picture.of("m1").up) == (looks, Answer.YES if looks == 2 else Answer.NO)
+    assert [proof.possible for proof in found] == [Answer.YES]

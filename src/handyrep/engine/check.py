@@ -1,6 +1,5 @@
 """The periodic check: look, decide by the rule table, and act on the verdict. Also behind the operation failover_check."""
 
-import asyncio
 import dataclasses
 
 from handyrep.decide.failover import Proof, Situation, judge
@@ -14,7 +13,7 @@ from handyrep.engine.hands import said
 from handyrep.engine.heirs import Heirs
 from handyrep.engine.kept_up import let_start
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
-from handyrep.engine.proofs import fenced_by, proofs
+from handyrep.engine.proofs import fenced_by, looked_and_tested, proofs
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
 from handyrep.engine.rounds import Rounds
@@ -155,9 +154,7 @@ class Check:
         active = await engine.may_act()
         began = engine.clock.monotonic()
         silent_s = began - self._unheard_since
-        looking = asyncio.create_task(engine.everywhere.look(silent_s))
-        possible = await proofs(engine, looking, silent_s)
-        picture = await looking
+        picture, possible = await looked_and_tested(engine, silent_s)
         self._unheard_since = max(self._unheard_since, began - engine.settings.failover.call_timeout)
         engine.take(picture)
         return Situation(

@@ -45,6 +45,26 @@ async def proofs(
             test.cancel()
 
 
+async def looked_and_tested(engine: Engine, silent_s: float) -> tuple[Picture, tuple[Proof, ...]]:
+    """The look from everywhere, and every fence's dry run beside it.
+
+    A fence that heard the master's host where the look did not came later: the host is back, and maybe the master. So another look is taken.
+    """
+    looking = asyncio.create_task(engine.everywhere.look(silent_s))
+    found = await proofs(engine, looking, silent_s)
+    picture = await looking
+    if _is_back(engine, picture, found):
+        picture = await engine.everywhere.look(silent_s)
+    return picture, found
+
+
+def _is_back(engine: Engine, picture: Picture, found: tuple[Proof, ...]) -> bool:
+    master = engine.cluster.master
+    if master is None or picture.of(master.name).host_answers is YES:
+        return False
+    return any(proof.possible is YES and proof.needs_host for proof in found)
+
+
 def _begun(engine: Engine, master: str, head_start_s: float) -> dict[str, asyncio.Task[Proof]]:
     """The test of each fence. Those after one that may prove something of a living master too are its stand-ins, and let it begin alone."""
     asked: dict[str, asyncio.Task[Proof]] = {}
