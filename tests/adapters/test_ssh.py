@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handyrep.adapters import ssh_login
+from handyrep.adapters import shell, ssh_login
 from handyrep.adapters.hosts import RealHosts
 from handyrep.adapters.ssh import SLOW_S
 from handyrep.adapters.ssh_link import MAX_SHELLS
@@ -298,6 +298,20 @@ async def test_where_sudo_lets_no_shell_begin_the_script_is_refused_as_ever(own_
             with pytest.raises(NoAnswerError, match="sudo did not run sh as nobody-of-that-name"):
                 await hosts.run(server, as_postgres("sh", "-c", "true"), deadline_s=DEADLINE_S)
         assert await says_hello(hosts, server)
+        assert len(own_sshd.sessions()) == 1, "the connection is as good as ever"
+
+
+@NEEDS_SUDO
+async def test_an_account_that_cannot_read_its_own_process_gets_a_shell_for_each_script(
+    own_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its process group nothing could be killed there: no shell is held, and none stays behind."""
+    monkeypatch.setattr(shell, "_begin_in_group", lambda mark: b"printf '\\n%sb\\n'" % mark)
+    server = server_of("ssh sudo", own_sshd)
+    count = as_postgres("sh", "-c", f"ps -o args= -u {OTHER} | grep -cx sh")
+    async with real_hosts() as hosts:
+        answers = [await hosts.run(server, count, deadline_s=DEADLINE_S) for _ in range(3)]
+        assert [answer.stdout for answer in answers] == ["0\n"] * 3
         assert len(own_sshd.sessions()) == 1, "the connection is as good as ever"
 
 

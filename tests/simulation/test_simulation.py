@@ -161,13 +161,13 @@ def first_violation(seeds: range) -> str:
         (promote_again, ("I4", "I5"), 30),
         (start_the_old_master_after_promote, ("I6", "old master"), 0),
         (no_answer_is_a_proof, ("I14", "I5"), 0),
-        (success_is_a_proof, ("I5",), 250),
+        (success_is_a_proof, ("I5",), 400),
         (witnesses_are_not_heard, ("I9",), 0),
         (a_cut_off_handyrep_acts, ("I15",), 0),
         (intentions_are_not_written, ("I5",), 0),
-        (the_first_promise_is_kept, ("I3", "I11"), 30),
+        (the_first_promise_is_kept, ("I3", "I11"), 300),
         (acknowledged_rows_may_be_lost, ("I3",), 70),
-        (nobody_sees_that_a_run_stands_open, ("I7",), 160),
+        (nobody_sees_that_a_run_stands_open, ("I7",), 190),
     ],
 )
 def test_a_fault_in_handyrep_is_found(

@@ -45,12 +45,16 @@ class Shell:
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection, switch: tuple[str, ...] = ()) -> "Shell":
-        """Open one on a connection. Raises OSError: it ended at once, as one does that sudo refuses."""
+        """Open one on a connection. Raises OSError: it ended at once, as one does that sudo refuses, or its process group cannot be told."""
         line = " ".join((*_START, *(shlex.quote(word) for word in switch), "sh"))
         process = await connection.create_process(line, encoding=None)
         mark = secrets.token_hex(16).encode()
         process.stdin.write((_begin_in_group(mark) if switch else _begin(mark)) + b"\n")
-        return cls(process, await _Section(process.stdout, mark).begin(), switch)
+        try:
+            return cls(process, await _Section(process.stdout, mark).begin(), switch)
+        except OSError:
+            process.close()
+            raise
 
     @property
     def usable(self) -> bool:
@@ -125,6 +129,8 @@ class _Section:
                 number = self._tail[start + len(mark) : end]
                 before.add(self._tail[:start])
                 self._tail = self._tail[end + 1 :]
+                if not number.isdigit():
+                    raise ConnectionAbortedError("the remote shell does not tell its number")
                 return int(number)
             if start < 0:
                 keep = len(mark) - 1

@@ -16,7 +16,7 @@ from handyrep.plugins._at_once import on_each
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words
 
 _LOOK_SHARE, _STARVE_SHARE = 0.33, 0.5
-"""Of the time that is left: what was changed must be put back in what then remains."""
+"""Of the time that is left: what was changed must be put back in what then remains. A dry run has three times call_timeout, and looks for one."""
 _OWN_END = 0.9
 """A replica is given up a little before its time is over, so that it can be said why."""
 
