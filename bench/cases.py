@@ -30,7 +30,7 @@ FAULTS: dict[str, Fault | None] = {
 }
 """None: nothing breaks, a person asks for it."""
 TIMINGS = {
-    "fast": Timings("fast", "fail_retry_interval = 5ms", "promotion_method = promote_sql", "poll_connect"),
+    "fast": Timings("fast", "fail_retries = 0", "promotion_method = promote_sql", "poll_connect"),
     "defaults": Timings("normal", "", "", "poll_isready"),
 }
 """What docs/benchmarks.md recommends to be fast, and nothing at all."""

@@ -39,6 +39,12 @@ def test_timings_set_alone_state_their_own_window() -> None:
     assert "an interruption shorter than 8 s never causes a failover" in failover.timings.sentence
 
 
+def test_without_retries_nothing_is_promised_of_short_interruptions() -> None:
+    sentence = make_settings(failover={"fail_retries": 0}).failover.timings.sentence
+    assert "shorter than" not in sentence
+    assert "every interruption is looked into from everywhere at once" in sentence
+
+
 SOME_SECONDS = st.floats(0.05, 60)
 
 

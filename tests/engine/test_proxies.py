@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from handyrep.errors import StateError
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.plugin_api.contract import Kind
-from tests.engine.world import Box, Imagined
+from tests.engine.world import Box, Imagined, hanging
 from tests.factories import make_cluster, make_server
 
 BACKOFF = [2, 4, 8, 16, 32, 60, 60]
@@ -224,6 +225,20 @@ async def test_clients_are_not_led_to_a_master_that_does_not_answer_any_more() -
     assert world.times == before
 
 
+async def test_holding_clients_back_ends_with_handyrep() -> None:
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    hanging(world, blocks)
+    failing_over = asyncio.create_task(world.look())
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert not world.engine.holding.idle
+    failing_over.cancel()
+    await world.check.close()
+    assert world.engine.holding.idle
+
+
 async def test_what_is_under_way_ends_with_handyrep() -> None:
     world = WithProxies()
     world.boxes["p2"].up = False
@@ -298,13 +313,48 @@ async def test_handyrep_is_killed_while_it_holds_clients_back_and_goes_on() -> N
     world = WithProxies()
     await world.look()
     world.boxes["m1"].up = False
-    world.plugins.instead["connection_failover.block"] = world.killed
+    world.plugins.instead["fence.run"] = world.killed
+    let = hanging(world, blocks)
     with pytest.raises(KeyboardInterrupt):
         await world.look()
-    del world.plugins.instead["connection_failover.block"]
+    await world.check.close()
+    del world.plugins.instead["fence.run"]
+    let.set()
     world.restarted()
-    await world.look()
+    await world.look(2)
     assert world.master == "r1"
+
+
+def blocks(kind: Kind, name: str, method: str) -> bool:
+    return (kind, method) == (Kind.CONNECTION_FAILOVER, "block")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "then"),
+    [(("r1", "r2"), "connection_failover.run"), ((), "connection_failover.unblock")],
+    ids=["another way", "on as before"],
+)
+async def test_nobody_is_led_on_while_clients_are_still_being_held_back(chosen: tuple[str, ...], then: str) -> None:
+    """The steps before that go on meanwhile: none of them needs it."""
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    let = hanging(world, blocks)
+
+    def fenced(_: Mapping[str, Any]) -> Result:
+        world.plugins.order = chosen
+        return success("", proof="stopped", ended=True)
+
+    world.plugins.instead["fence.run"] = fenced
+    failing_over = asyncio.create_task(world.look())
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert world.plugins.count("fence.run") == 1
+    assert world.plugins.count("promotion.run") == (1 if chosen else 0)
+    assert (world.plugins.count(then), failing_over.done()) == (0, False)
+    let.set()
+    await asyncio.wait_for(failing_over, 5)
+    assert world.plugins.count(then) == 1
 
 
 class Hastening(WithProxies):

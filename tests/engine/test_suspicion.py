@@ -1,7 +1,7 @@
 """The look from everywhere, and the dry runs of the fences beside it: who is waited for, and who is not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import pytest
@@ -13,27 +13,12 @@ from handyrep.model.observation import Picture
 from handyrep.model.result import Result, fail, success
 from handyrep.plugin_api.contract import Kind
 from tests.engine.test_proxies import WithProxies
-from tests.engine.world import Imagined
-
-Hangs = Callable[[Kind, str, str], bool]
+from tests.engine.world import Imagined, hanging
 
 
 async def within(work: Awaitable[Any]) -> Any:
     async with asyncio.timeout(5):
         return await work
-
-
-def hanging(world: Imagined, hangs: Hangs) -> asyncio.Event:
-    """Calls of which `hangs` is true, by (kind, plugin, method), wait for the event."""
-    call, let = world.plugins.call, asyncio.Event()
-
-    async def slow(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
-        if hangs(kind, name, method):
-            await let.wait()
-        return await call(kind, name, method, *rest, **how)
-
-    world.plugins.call = slow  # type: ignore[method-assign]
-    return let
 
 
 def polls_a_proxy(kind: Kind, name: str, method: str) -> bool:

@@ -19,6 +19,7 @@ from handyrep.plugin_api.registry import Registry
 from tests.factories import make_cluster, make_settings
 
 Answerer = Callable[[Mapping[str, Any]], Result]
+Hangs = Callable[[Kind, str, str], bool]
 
 
 @dataclasses.dataclass
@@ -303,3 +304,16 @@ class Imagined:
     @property
     def master(self) -> str:
         return self.engine.cluster.master.name if self.engine.cluster.master else ""
+
+
+def hanging(world: Imagined, hangs: Hangs) -> asyncio.Event:
+    """Calls of which `hangs` is true, by (kind, plugin, method), wait for the event."""
+    call, let = world.plugins.call, asyncio.Event()
+
+    async def slow(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
+        if hangs(kind, name, method):
+            await let.wait()
+        return await call(kind, name, method, *rest, **how)
+
+    world.plugins.call = slow  # type: ignore[method-assign]
+    return let

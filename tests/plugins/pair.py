@@ -230,7 +230,10 @@ class Estate:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if str((process / "cwd").readlink()).startswith(f"{self.folder}/") and (process / "cmdline").read_bytes():
+                if (
+                    str((process / "cwd").readlink()).startswith(f"{self.folder}/")
+                    and (process / "cmdline").read_bytes()
+                ):
                     found.append(int(process.name))
         return found
 

@@ -55,10 +55,14 @@ class Timings:
             interval_text(round(seconds, 6))
             for seconds in (self.detection_window_s, self.dead_within_s, self.refused_within_s, self.silent_within_s)
         )
+        spared = f"an interruption shorter than {window} never causes a failover"
+        if not self.detection_window_s:
+            spared = (
+                "every interruption is looked into from everywhere at once, and causes a failover if it lasts that long"
+            )
         return (
             f"a lost master is suspected within {dead} when its host says that it does not run, within {refused} when its host "
-            f"refuses connections, within {silent} when it does not answer at all; an interruption shorter than {window} never "
-            "causes a failover"
+            f"refuses connections, within {silent} when it does not answer at all; {spared}"
         )
 
 

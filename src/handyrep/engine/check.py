@@ -115,8 +115,9 @@ class Check:
 
     async def close(self) -> None:
         """End what is done beside the checks."""
+        engine = self._engine
         await self.rounds.close()
-        for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside, self._engine.giving_way):
+        for work in (self.proxies.beside, self.returning.beside, self.upkeep.beside, engine.giving_way, engine.holding):
             await work.close()
 
     async def _look(self, *, verify: bool) -> Picture:

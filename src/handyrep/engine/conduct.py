@@ -66,6 +66,11 @@ class Conductor:
 
         Once another HandyRep may act, this one neither promotes nor takes anything back; after a promote there is only forward.
         """
+        result = await self._led(run)
+        await self._executor.ended()
+        return result
+
+    async def _led(self, run: Run) -> Result:
         for _ in range(MAX_STEPS):
             move = progress.next_move(run)
             if not run.promote_was_sent:

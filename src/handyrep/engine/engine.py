@@ -47,7 +47,7 @@ class Engine:
     """What operations and the monitor work with. `last_verdict`: what the rules said last, for `explain`.
 
     `protection`: as measured at the last full look at a well master; None before the first one. `giving_way`: work beside the checks that
-    ends, wherever it stands, when an operation begins.
+    ends, wherever it stands, when an operation begins. `holding`: clients are being held back beside the steps of a failover.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Engine:
         self.everywhere = Everywhere(self.observer, self.hands, state, clock)
         self.journal = Journal(log, clock)
         self.steady = Steady(clock)
+        self.holding = Beside()
         self._worked_on: dict[str, str] = {}
         scene = Scene(
             self.hands,
@@ -76,6 +77,7 @@ class Engine:
             self.policy,
             clock,
             self.steady,
+            self.holding,
             busy=self._worked_on.keys(),
         )
         self.executor = Executor(scene)
@@ -87,8 +89,7 @@ class Engine:
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
         self.giving_way = Beside()
-        self._changing = asyncio.Lock()
-        self._what = ""
+        self._changing, self._what = asyncio.Lock(), ""
 
     @property
     def cluster(self) -> Cluster:

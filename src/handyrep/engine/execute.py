@@ -47,6 +47,10 @@ class Executor:
         """Do it, and say how it ended. The extra keys go into the journal."""
         return await STEPS[step.stage](self._scene, run, step.subject)
 
+    async def ended(self) -> None:
+        """Wait until nothing goes on that a step has begun beside the others."""
+        await self._scene.holding.ended()
+
     async def follow(self, name: str, master: str) -> Result:
         """Let a running replica receive from `master`, through its slot if it uses one, and look until it does."""
         await after.make_slots(self._scene, master)

@@ -124,6 +124,7 @@ async def repoint(on: Scene, run: Run, _: str) -> Result:
 
 async def repoint_proxies(on: Scene, master: str) -> Result:
     """Until every proxy was seen to lead to the recorded master, it is written down that some may not."""
+    await on.holding.ended()
     pointed = await on.hands.use(Kind.CONNECTION_FAILOVER, newmaster=master)
     if pointed.outcome is Outcome.SUCCESS:
         on.state.update(dataclasses.replace(on.cluster, proxies_behind=False))

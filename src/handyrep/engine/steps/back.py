@@ -49,6 +49,7 @@ async def start(on: Scene, run: Run, _: str) -> Result:
 
 async def let_on(on: Scene, _: Run, __: str) -> Result:
     """Let clients on to the recorded master. What is left of it is seen to once the master is well."""
+    await on.holding.ended()
     result = await on.hands.use(Kind.CONNECTION_FAILOVER, "unblock")
     if result.outcome is Outcome.SUCCESS:
         on.state.update(dataclasses.replace(on.cluster, proxies_behind=False))

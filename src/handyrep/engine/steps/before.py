@@ -61,10 +61,18 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
 
 
 async def hold(on: Scene, _: Run, __: str) -> Result:
-    """Let clients wait at the proxies. A proxy that does not answer is not waited for: it is re-pointed when it is back."""
+    """Begin to let clients wait at the proxies. Nothing that follows needs its end but what leads them elsewhere, which sees for itself."""
     on.state.update(dataclasses.replace(on.cluster, proxies_behind=True))
+    await on.holding.ended()
+    on.holding.begin(_held_back(on))
+    await asyncio.sleep(0)  # so that it has begun before the fence does
+    return success("new work waits there from now on, as far as they answer")
+
+
+async def _held_back(on: Scene) -> None:
+    """A proxy that does not answer is not waited for: it is re-pointed when it is back."""
     patience_s = on.settings.failover.call_timeout * _CALLS_OF_A_HOLD
-    return await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
+    await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
 
 
 async def fence(on: Scene, run: Run, name: str) -> Result:
@@ -79,6 +87,7 @@ async def fence(on: Scene, run: Run, name: str) -> Result:
         )
     known = on.hands.proof(name, Answer.UNKNOWN, "")
     if known.routes_only:
+        await on.holding.ended()
         on.state.update(dataclasses.replace(on.cluster, proxies_behind=True))
     if known.final and run.kind is RunKind.FAILOVER:
         why = await _in_vain(on, run)

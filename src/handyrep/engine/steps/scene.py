@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from handyrep.config.settings import Settings
 from handyrep.decide.policy import Policy
+from handyrep.engine.beside import Beside
 from handyrep.engine.everywhere import Everywhere
 from handyrep.engine.hands import Hands
 from handyrep.engine.listening import Listening
@@ -28,7 +29,8 @@ _T = TypeVar("_T")
 class Scene:
     """Shared by all steps of all runs; nothing of a single run is kept here: that stands in its journal.
 
-    `busy`: the servers that long work is done on at this moment: what they hold may be taken away under us.
+    `busy`: the servers that long work is done on at this moment: what they hold may be taken away under us. `holding`: clients are being
+    held back at the proxies. Whoever leads them elsewhere, or on, waits for its end.
     """
 
     hands: Hands
@@ -41,6 +43,7 @@ class Scene:
     policy: Policy
     clock: Clock
     steady: Steady
+    holding: Beside
     busy: AbstractSet[str]
 
     @property
