@@ -8,7 +8,6 @@ from typing import Any
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
 _BEGIN, _END = "<!-- failover -->", "<!-- end of failover -->"
-_COST, _COST_END = "<!-- cost -->", "<!-- end of cost -->"
 _WORSE, _AT_LEAST_S = 1.25, 0.05
 """A median that grew by a quarter, and by more than what two runs on one machine differ by."""
 _COUNTS = ("lost", "client_errors", "two_writable")
@@ -63,14 +62,15 @@ def write(rows: Sequence[Row], machine: str) -> None:
     PAGE.write_text(f"{before}{_BEGIN}\nMachine: {machine}.\n\n{table}\n{_END}{rest.split(_END)[1]}", encoding="utf-8")
 
 
-def write_cost(rows: Sequence[Row]) -> None:
-    """Make the page's table of costs anew."""
+def write_table(what: str, rows: Sequence[Row]) -> None:
+    """Make one of the page's other tables anew: `what` stands in the comments around it."""
+    begin, end = f"<!-- {what} -->", f"<!-- end of {what} -->"
     text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(_COST)
+    before, rest = text.split(begin)
     names = list(rows[0])
     head = f"| {' | '.join(name.replace('_', ' ') for name in names)} |\n|{'---|' * len(names)}"
     table = "\n".join((head, *(f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows)))
-    PAGE.write_text(f"{before}{_COST}\n{table}\n{_COST_END}{rest.split(_COST_END)[1]}", encoding="utf-8")
+    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def line(row: Row) -> str:

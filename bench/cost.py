@@ -78,7 +78,7 @@ def main() -> None:
                 json.dumps(rows[-1]) if options.json else "  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True
             )
     if options.write:
-        book.write_cost(rows)
+        book.write_table("cost", rows)
 
 
 async def _measured(master: Node, replica: Node, sshd: Sshd, size: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -29,6 +29,7 @@ from tests.plugins.bouncers import (
     port_seen,
     postgres_server,
 )
+from tests.plugins.pair import eventually
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 
@@ -109,6 +110,28 @@ async def test_who_was_held_back_is_let_on_at_once_though_the_last_login_failed(
             assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
             assert await asyncio.wait_for(waiting, 20) == pair.replica.port
         assert {row[0]: row[1] for row in one.console("show config")}["server_login_retry"] == "600"
+
+
+async def test_who_logs_in_right_before_all_are_let_on_does_not_make_the_others_wait(
+    pair: Pair, one: Bouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pgbouncer 1.18 opens a session for that client though its name is paused, ends it, and would not try again for ten minutes."""
+    template = TEMPLATE.replace("server_login_retry = 0.2", "server_login_retry = 600")
+    monkeypatch.setattr(_bouncer_console, "_QUICK_RETRY_S", 1000.0)
+    monkeypatch.setattr(_bouncer_console, "_NO_RETRY_S", 1.0)
+    resume, waiting = _bouncer_console.Console.resume, list[asyncio.Task[int]]()
+
+    async def comes_now(console: _bouncer_console.Console, names: Iterable[str]) -> None:
+        waiting.append(asyncio.create_task(asyncio.to_thread(_port_of_a_new_client, one)))
+        await eventually(lambda: "closing because: pause mode (age=0s)" in (one.folder / "log").read_text())
+        await resume(console, names)
+
+    async with managed(cluster_with(pair, one), one.ini, tmp_path, template=template) as plugin:
+        assert (await plugin.call("pause")).outcome is SUCCESS
+        monkeypatch.setattr(_bouncer_console.Console, "resume", comes_now)
+        assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+        assert await asyncio.wait_for(waiting[0], 20) == pair.replica.port
+    assert {row[0]: row[1] for row in one.console("show config")}["server_login_retry"] == "600"
 
 
 async def test_a_session_that_is_where_it_belongs_is_left_alone(

@@ -22,7 +22,7 @@ _NO_NAME = "handyrep_asks"
 """No database has this name."""
 _NO_SUCH_NAME = "no such database"
 _QUICK_RETRY_S = 0.2
-_NO_RETRY_S = 0.01
+_NO_RETRY_S, _LOOKS_FOR_A_TRY = 0.01, 10
 _PORT_BEHIND = re.compile(r":\d+$")
 
 
@@ -97,9 +97,19 @@ class Console:
         try:
             for name in names:
                 await self._ask(f"RESUME {_quoted(name)}")
+            await self._see_it_try(names)
         finally:
             if retry:
                 await self._ask(f"SET server_login_retry = {_literal(retry)}")
+
+    async def _see_it_try(self, names: Iterable[str]) -> None:
+        """For a client that logs in while its name is held back pgbouncer begins a session, ends it, and takes that for a failure of just now."""
+        for _ in range(_LOOKS_FOR_A_TRY):
+            pools = await self._ask("SHOW POOLS")
+            waiting = [row for row in pools if row["database"] in names and int(row["cl_waiting"])]
+            if all(any(int(row[key]) for key in row if key.startswith("sv_")) for row in waiting):
+                return
+            await self._plugin.call.world.clock.sleep(_NO_RETRY_S)
 
     async def reconnect(self, names: Iterable[str]) -> None:
         """Let no session of these names be given to another client: each is closed when its client lets go of it."""
