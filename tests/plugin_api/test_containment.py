@@ -1,9 +1,11 @@
 """Whatever a user's plugin does, HandyRep gets a FAIL or UNCERTAIN with a reason, and its own loop goes on."""
 
 import asyncio
+import gc
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -222,3 +224,22 @@ async def test_the_import_line_of_2014_works(tmp_path: Path) -> None:
         Kind.POLL, "bad", arguments={"servername": "m1"}, cluster=make_cluster(), deadline_s=1
     )
     assert result.outcome is Outcome.SUCCESS
+
+
+async def test_a_helper_that_is_called_off_before_it_has_begun_leaves_nothing_unawaited(tmp_path: Path) -> None:
+    body = """
+    async def run(self, servername):
+        asked = asyncio.create_task(self.run_as_root(servername, 'true'))
+        asked.cancel()
+        await asyncio.wait((asked,))
+        return self.success('cancelled' if asked.cancelled() else 'ended')
+    """
+    (tmp_path / "bad.py").write_text(HEAD + textwrap.indent(textwrap.dedent(body), "    "))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = await a_caller(tmp_path).call(
+            Kind.POLL, "bad", arguments={"servername": "m1"}, cluster=make_cluster(), deadline_s=5.0
+        )
+        gc.collect()
+    assert (result.outcome, result.details) == (Outcome.SUCCESS, "cancelled")
+    assert [str(one.message) for one in told] == []

@@ -125,12 +125,11 @@ class Call:
             kind, name, method, arguments, cluster=self.cluster, deadline_s=self.left_s(), depth=self._depth + 1
         )
 
-    async def guarded(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a helper on the main loop so that revoke() reaches it."""
+    async def guarded(self, helps: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a helper on the main loop so that revoke() reaches it. It is made here: whoever is called off before that leaves none unawaited."""
         if self._revoked.is_set():
-            coroutine.close()
             raise RevokedError("the plugin was called off at its deadline; this helper did nothing")
-        task = asyncio.ensure_future(coroutine)
+        task = asyncio.ensure_future(helps())
         self._under_way.add(task)
         try:
             return await task
@@ -155,7 +154,7 @@ def helper(
     @functools.wraps(method)
     def bridged(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         call = self.call
-        guarded = call.guarded(method(self, *args, **kwargs))
+        guarded = call.guarded(functools.partial(method, self, *args, **kwargs))
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
