@@ -20,6 +20,11 @@ class Timings:
     server_defaults: str
     poll_method: str
 
+    @property
+    def directives(self) -> dict[str, str]:
+        """All but the profile, as a configuration of the lab takes them."""
+        return {"failover": self.failover, "server_defaults": self.server_defaults, "poll_method": self.poll_method}
+
 
 FAULTS: dict[str, Fault | None] = {
     "crash": faults.crash,

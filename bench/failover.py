@@ -7,7 +7,6 @@ ARGS: --json (an object a row), --n N (default 20), --only WORDS (the rows with 
 
 import argparse
 import asyncio
-import dataclasses
 import json
 import math
 import os
@@ -95,8 +94,8 @@ async def _one(lab: Lab, case: Case, version: int) -> Row:
     old = cluster.names[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        directives = {key: value for key, value in dataclasses.asdict(timings).items() if key != "profile"}
-        async with watching(layout.conf(cluster, proxies, folder, profile=timings.profile, **directives)) as handyrep:
+        conf = layout.conf(cluster, proxies, folder, profile=timings.profile, **timings.directives)
+        async with watching(conf) as handyrep:
             await ready(handyrep, cluster, proxies, folder)
             async with client(cluster, proxies, _CLIENT_S) as writer:
                 await asyncio.sleep(_CALM_S)

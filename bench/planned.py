@@ -66,8 +66,8 @@ async def _measured(lab: Lab, version: int, count: int) -> dict[str, Any]:
     cluster, proxies = await asyncio.to_thread(layout.built, lab, version)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        directives = {key: value for key, value in dataclasses.asdict(timings).items() if key != "profile"}
-        async with watching(layout.conf(cluster, proxies, folder, profile=timings.profile, **directives)) as handyrep:
+        conf = layout.conf(cluster, proxies, folder, profile=timings.profile, **timings.directives)
+        async with watching(conf) as handyrep:
             await ready(handyrep, cluster, proxies, folder)
             with cluster.connect(cluster.names[0]) as session:
                 session.execute("create table planned (grp int, client int, n int)")

@@ -158,16 +158,16 @@ def first_violation(seeds: range) -> str:
     ("put_in", "found_by", "first"),
     [
         (no_fence, ("I5", "I1"), 0),
-        (promote_again, ("I4", "I5"), 30),
+        (promote_again, ("I4", "I5"), 18),
         (start_the_old_master_after_promote, ("I6", "old master"), 0),
         (no_answer_is_a_proof, ("I14", "I5"), 0),
-        (success_is_a_proof, ("I5",), 400),
-        (witnesses_are_not_heard, ("I9",), 0),
+        (success_is_a_proof, ("I5",), 830),
+        (witnesses_are_not_heard, ("I9",), 40),
         (a_cut_off_handyrep_acts, ("I15",), 0),
         (intentions_are_not_written, ("I5",), 0),
-        (the_first_promise_is_kept, ("I3", "I11"), 300),
-        (acknowledged_rows_may_be_lost, ("I3",), 70),
-        (nobody_sees_that_a_run_stands_open, ("I7",), 190),
+        (the_first_promise_is_kept, ("I3", "I11"), 24),
+        (acknowledged_rows_may_be_lost, ("I3",), 50),
+        (nobody_sees_that_a_run_stands_open, ("I7",), 25),
     ],
 )
 def test_a_fault_in_handyrep_is_found(
