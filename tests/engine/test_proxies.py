@@ -274,6 +274,7 @@ async def test_nobody_waits_for_a_proxy_that_does_not_answer_the_hold() -> None:
     world.plugins.instead["connection_failover.block"] = lambda _: uncertain("p2: no answer")
     await world.failed_over()
     assert not world.engine.cluster.proxies_behind
+    assert world.events.of("hold") == ["not all clients are held back: p2: no answer"]
 
 
 async def test_a_plugin_that_cannot_hold_clients_back_is_not_asked_to() -> None:

@@ -64,7 +64,7 @@ class Engine:
         self.everywhere = Everywhere(self.observer, self.hands, state, clock)
         self.journal = Journal(log, clock)
         self.steady = Steady(clock)
-        self.holding = Beside()
+        self.giving_way, self.holding = Beside(), Beside()
         self._worked_on: dict[str, str] = {}
         scene = Scene(
             self.hands,
@@ -73,6 +73,7 @@ class Engine:
             Listening(self.observer, clock),
             Standing(clock),
             state,
+            events,
             settings,
             self.policy,
             clock,
@@ -88,7 +89,6 @@ class Engine:
         )
         self.last_verdict: Verdict | None = None
         self.protection: Protection | None = None
-        self.giving_way = Beside()
         self._changing, self._what = asyncio.Lock(), ""
 
     @property

@@ -91,7 +91,9 @@ class Console:
         in front of a server that is gone would try it without a pause.
         """
         names = list(names)
-        retry = (await self.configuration()).get("server_login_retry", "") if names else ""
+        if not names:
+            return
+        retry = (await self.configuration()).get("server_login_retry", "")
         if retry:
             await self._ask(f"SET server_login_retry = '{_NO_RETRY_S}'")
         try:

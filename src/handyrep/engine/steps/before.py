@@ -66,13 +66,15 @@ async def hold(on: Scene, _: Run, __: str) -> Result:
     await on.holding.ended()
     on.holding.begin(_held_back(on))
     await asyncio.sleep(0)  # so that it has begun before the fence does
-    return success("new work waits there from now on, as far as they answer")
+    return success("it was begun; what they do not do is told")
 
 
 async def _held_back(on: Scene) -> None:
     """A proxy that does not answer is not waited for: it is re-pointed when it is back."""
     patience_s = on.settings.failover.call_timeout * _CALLS_OF_A_HOLD
-    await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
+    held = await on.hands.use(Kind.CONNECTION_FAILOVER, "block", patience_s=patience_s)
+    if held.outcome is not Outcome.SUCCESS:
+        on.events.record("hold", f"not all clients are held back: {said(held)}", {})
 
 
 async def fence(on: Scene, run: Run, name: str) -> Result:

@@ -18,7 +18,7 @@ from handyrep.engine.state import State
 from handyrep.engine.steady import Steady
 from handyrep.model.cluster import Cluster
 from handyrep.model.server import Server
-from handyrep.ports import Clock
+from handyrep.ports import Clock, EventSink
 
 _LOOK_EVERY_S = 0.003
 _MOMENT_S = 0.1
@@ -39,6 +39,7 @@ class Scene:
     listening: Listening
     standing: Standing
     state: State
+    events: EventSink
     settings: Settings
     policy: Policy
     clock: Clock
