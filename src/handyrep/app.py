@@ -31,9 +31,6 @@ from handyrep.plugin_api.check import check_plugins
 from handyrep.plugin_api.registry import Registry
 from handyrep.ports import EventSink, Login
 
-_CLOSING_S = 0.05
-"""Connections that were given up are closed by the event loop's next rounds."""
-
 
 def load_checked(file: Path) -> tuple[Loaded, Registry | None]:
     """The configuration with its plugins checked too. Never raises: problems stand in the result."""
@@ -89,8 +86,7 @@ async def running(
         finally:
             await check.close()
     finally:
-        hosts.close()
-        await asyncio.sleep(_CLOSING_S)
+        await hosts.close()
         await _closed(databases)
         history.close()
         verdicts.close()

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from handyrep.model.server import Server
 from tests.adapters.ports import free_port, program, wait_for
 
 ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name
+_ENDING_S = 20.0
 
 
 @dataclasses.dataclass
@@ -47,6 +49,13 @@ class Sshd:
         """The processes of its connections."""
         listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         return [int(pid) for pid in listed.stdout.split()]
+
+    def wait_for_no_session(self) -> None:
+        """Raises AssertionError when one has not ended after long."""
+        end = time.monotonic() + _ENDING_S
+        while self.sessions():
+            assert time.monotonic() < end, f"sessions of sshd: {self.sessions()}"
+            time.sleep(0.01)
 
     def cut_all(self) -> None:
         """End its connections the hard way."""
@@ -83,6 +92,7 @@ def running_sshd(folder: Path, address: str = "127.0.0.1") -> Iterator[Sshd]:
         sshd = Sshd(folder, port, subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL))
     try:
         wait_for(port)
+        sshd.wait_for_no_session()
         yield sshd
     finally:
         sshd.stop()

@@ -77,8 +77,7 @@ def hosts(runner: asyncio.Runner) -> Iterator[RealHosts]:
     """The adapter."""
     made = RealHosts()
     yield made
-    made.close()
-    runner.run(asyncio.sleep(0.05))
+    runner.run(made.close())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -4,8 +4,11 @@ import asyncio
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from handyrep.adapters import shell, ssh_login
@@ -140,10 +143,7 @@ async def test_b13_a_stopped_sshd_is_noticed_and_a_new_login_is_tried(own_sshd: 
     """The connection looks whole, but nothing comes back: after the deadline it is not used again."""
     async with real_hosts() as hosts:
         assert await says_hello(hosts, own_sshd.server())
-        stopped = own_sshd.sessions()[0]
-        await hosts.run_here(Command(("kill", "-STOP", str(stopped))), deadline_s=DEADLINE_S)
-        children = await hosts.run_here(Command(("pkill", "-STOP", "-P", str(stopped))), deadline_s=DEADLINE_S)
-        assert children.exit_status == 0
+        await freeze(hosts, own_sshd)
         assert not await heard_in(hosts, own_sshd.server(), 0.5)
         assert any([await heard_in(hosts, own_sshd.server(), 1.0) for _ in range(6)])
 
@@ -240,8 +240,43 @@ async def test_an_account_without_a_name_is_its_number(sshd: Sshd, monkeypatch: 
 async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:
     async with real_hosts() as hosts:
         assert await says_hello(hosts, own_sshd.server())
-    await asyncio.sleep(0.3)
-    assert own_sshd.sessions() == []
+        assert own_sshd.sessions()
+    own_sshd.wait_for_no_session()
+
+
+async def test_close_waits_until_what_was_called_off_is_killed_and_the_connections_have_ended(
+    own_sshd: Sshd, tmp_path: Path
+) -> None:
+    async with real_hosts() as hosts:
+        process, connection = await called_off(hosts, own_sshd.server(), tmp_path / "pid")
+        await hosts.close()
+        assert connection.is_closed()
+    assert not is_alive(process)
+
+
+async def test_close_does_not_wait_for_a_host_that_says_nothing_any_more(own_sshd: Sshd, tmp_path: Path) -> None:
+    async with real_hosts() as hosts, asyncio.timeout(DEADLINE_S):
+        assert await says_hello(hosts, own_sshd.server())
+        await freeze(hosts, own_sshd)
+        _, connection = await called_off(hosts, own_sshd.server(), tmp_path / "pid", begun=False)
+        await hosts.close()
+        assert connection.is_closed()
+
+
+async def test_a_connection_given_up_while_a_shell_is_opened_ends_when_nobody_waits_for_the_shell(
+    own_sshd: Sshd,
+) -> None:
+    async with real_hosts() as hosts:
+        server = own_sshd.server()
+        asked = asyncio.create_task(hosts.run(server, HELLO, deadline_s=DEADLINE_S))
+        await comes(lambda: hosts._host(server)._link)
+        connection = connection_to(hosts, server)
+        hosts._host(server).close()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        async with asyncio.timeout(DEADLINE_S):
+            await connection.wait_closed()
+        assert asked.cancelled()
 
 
 @NEEDS_SUDO
@@ -354,7 +389,7 @@ async def test_a_login_that_is_given_up_is_no_answer_to_whoever_waits(sshd: Sshd
     async with silent_server() as port, real_hosts() as hosts:
         waiting = asyncio.create_task(hosts.run(reached_by(sshd, port, tmp_path), HELLO, deadline_s=DEADLINE_S))
         await asyncio.sleep(0.2)
-        hosts.close()
+        await hosts.close()
         with pytest.raises(NoAnswerError, match="given up"):
             await waiting
 
@@ -385,6 +420,57 @@ async def test_short_questions_that_nobody_waits_for_do_not_cost_the_connection(
         before = own_sshd.sessions()
         assert await says_hello(hosts, own_sshd.server())
         assert own_sshd.sessions() == before
+
+
+async def called_off(
+    hosts: RealHosts, server: Server, told: Path, *, begun: bool = True
+) -> tuple[str, asyncssh.SSHClientConnection]:
+    """A command that runs for long, and that nobody waits for any more: its process, if it has `begun`, and the connection."""
+    long = Command(("sh", "-c", f"echo $$ > {told}.new; mv {told}.new {told}; exec sleep 30"))
+    asked = asyncio.create_task(hosts.run(server, long, deadline_s=DEADLINE_S))
+    await asyncio.sleep(0.1)
+    if begun:
+        await comes(told.exists)
+    connection = connection_to(hosts, server)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    return process_in(told) if begun else "", connection
+
+
+async def comes(holds: Callable[[], Any]) -> None:
+    """Wait for it, looking as often as anything else happens."""
+    end = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0)
+
+
+def process_in(file: Path) -> str:
+    """The number that stands there."""
+    return file.read_text().strip()
+
+
+def is_alive(process: str) -> bool:
+    """Whether it is there and no zombie: who reaps it is the machine's affair."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def connection_to(hosts: RealHosts, server: Server) -> asyncssh.SSHClientConnection:
+    """The one that is used for it."""
+    link = hosts._host(server)._link
+    assert link is not None
+    return link.connection
+
+
+async def freeze(hosts: RealHosts, sshd: Sshd) -> None:
+    """Stop the processes of its one connection."""
+    stopped = sshd.sessions()[0]
+    await hosts.run_here(Command(("kill", "-STOP", str(stopped))), deadline_s=DEADLINE_S)
+    children = await hosts.run_here(Command(("pkill", "-STOP", "-P", str(stopped))), deadline_s=DEADLINE_S)
+    assert children.exit_status == 0
 
 
 def reached_by(sshd: Sshd, port: int, folder: Path) -> Server:

@@ -1,6 +1,5 @@
 """The ways a command reaches a server, and what every way must keep."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,8 +36,7 @@ async def real_hosts() -> AsyncIterator[RealHosts]:
     try:
         yield hosts
     finally:
-        hosts.close()
-        await asyncio.sleep(0.05)
+        await hosts.close()
 
 
 async def ran(server: Server, command: Command, deadline_s: float = DEADLINE_S) -> Ran:

@@ -176,7 +176,7 @@ async def managed(
         yield Managed(cluster, settings, Caller(Registry(), World(settings, hosts, db, SystemClock())), name)
     finally:
         await db.close()
-        hosts.close()
+        await hosts.close()
 
 
 def pid_of(bouncer_: Bouncer) -> int:

@@ -166,4 +166,4 @@ async def managed(
         yield Managed(cluster, Caller(Registry(), World(settings, hosts, db, SystemClock())))
     finally:
         await db.close()
-        hosts.close()
+        await hosts.close()

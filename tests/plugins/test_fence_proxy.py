@@ -69,7 +69,7 @@ async def fenced(
         yield Fenced(cluster, settings, Caller(Registry(), World(settings, hosts, db, SystemClock())))
     finally:
         await db.close()
-        hosts.close()
+        await hosts.close()
 
 
 def refused(client: "psycopg.Connection[Any]") -> bool:

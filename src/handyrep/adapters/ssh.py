@@ -6,6 +6,7 @@ logged in to again and again, and never be heard.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import asyncssh
 
@@ -22,10 +23,11 @@ SLOW_S = 10.0
 
 
 class SshHost:
-    """Commands on one host. Concurrent commands get shells of their own."""
+    """Commands on one host. Concurrent commands get shells of their own. `opened` is told each connection."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, opened: Callable[[Link], None]) -> None:
         self._target = target
+        self._opened = opened
         self._link: Link | None = None
         self._login: Login | None = None
         self._quick = asyncio.Semaphore(MAX_SHELLS)
@@ -69,9 +71,9 @@ class SshHost:
                 self._retire(link)
             raise
         finally:
-            link.end(heard=_was_heard(shell))
             if shell is not None:
                 link.put_back(shell, invocation.switch)
+            link.end(heard=_was_heard(shell))
             if link.seems_dead:
                 self._retire(link)
 
@@ -90,7 +92,10 @@ class SshHost:
                 connection.abort()
             return
         self._login = None
-        self._link = None if connection is None else Link(connection, login.took_s)
+        self._link = None
+        if connection is not None:
+            self._link = Link(connection, login.took_s)
+            self._opened(self._link)
 
     def _retire(self, link: Link) -> None:
         if self._link is link:

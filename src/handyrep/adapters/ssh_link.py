@@ -46,6 +46,7 @@ class Link:
         self._busy -= 1
         if heard:
             self._asked_s = None
+        self._end_if_unused()
 
     @property
     def seems_dead(self) -> bool:
@@ -112,7 +113,6 @@ class Link:
             self._held = shell
         else:
             self._idle.append(shell)
-        self._end_if_unused()
 
     def retire(self) -> None:
         """No new command comes. Those that run are left alone."""
@@ -122,6 +122,15 @@ class Link:
         self._idle.clear()
         self._held = None
         self._end_if_unused()
+
+    async def ended(self, patience_s: float) -> None:
+        """Until it has ended; at the latest after so long."""
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.connection.wait_closed()
+        except TimeoutError:
+            self.connection.abort()
+            await self.connection.wait_closed()
 
     def _end_if_unused(self) -> None:
         if self._retired and self._busy == 0 and not self._kills:
