@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from handyrep.engine.monitor import Monitor
 from handyrep.engine.observe import Observer, Trying
 from handyrep.engine.rounds import Rounds
 from handyrep.engine.state import State
@@ -14,7 +15,7 @@ from handyrep.model.answer import Answer
 from handyrep.model.cluster import Member
 from handyrep.model.observation import Picture, Seen
 from handyrep.model.server import Role
-from tests.engine.world import Events, MemoryStore, VirtualTime
+from tests.engine.world import Events, Imagined, MemoryStore, VirtualTime
 from tests.factories import make_cluster
 
 SOON_S, NEVER_S = 0.02, 30.0
@@ -158,6 +159,33 @@ async def test_while_the_master_does_not_answer_nobody_else_is_waited_for_nor_ta
     assert "r2" in (await ground.look()).seen
 
 
+async def test_whoever_is_in_a_hurry_waits_for_nobody_but_the_master_and_takes_nobody_for_slow(ground: Ground) -> None:
+    """A proxy in front of a master that has just died takes its whole time to say so; the loss of its connection is heard at once."""
+    ground.rounds._patience_s = NEVER_S
+    ground.servers.slow = {"m1": asyncio.Event(), "r2": asyncio.Event()}
+    looking = asyncio.create_task(ground.look())
+    await asyncio.sleep(SOON_S)
+    ground.rounds.hurry()
+    await asyncio.sleep(SOON_S)
+    assert not looking.done()
+    ground.servers.slow.pop("m1").set()
+    assert "r2" not in (await looking).seen
+    ground.servers.slow.pop("r2").set()
+    await asyncio.sleep(SOON_S)
+    assert "r2" in (await ground.look()).seen
+
+
+async def test_the_hurry_is_over_with_the_round(ground: Ground) -> None:
+    ground.rounds._patience_s = NEVER_S
+    ground.rounds.hurry()
+    ground.servers.slow["r2"] = asyncio.Event()
+    looking = asyncio.create_task(ground.look())
+    await asyncio.sleep(SOON_S)
+    assert not looking.done()
+    ground.servers.slow.pop("r2").set()
+    assert "r2" in (await looking).seen
+
+
 async def test_an_answer_that_was_asked_for_before_an_order_says_so(ground: Ground) -> None:
     ground.servers.slow["r2"] = asyncio.Event()
     await ground.look()
@@ -193,3 +221,11 @@ async def test_no_picture_is_without_the_master_although_a_look_at_it_goes_on_si
     ground.servers.slow.pop("r2").set()
     assert "r2" in (await looking).seen
     assert ("lightly", "r2", Trying.UNHURRIED) in ground.servers.asked
+
+
+async def test_a_lost_connection_hurries_the_round_that_is_under_way() -> None:
+    world, told = Imagined(), []
+    monitor = Monitor(world.engine, world.check)
+    world.check.rounds.hurry = lambda: told.append("hurry")  # type: ignore[method-assign] # told, not done
+    monitor.look_now()
+    assert told == ["hurry"]

@@ -29,8 +29,9 @@ class Monitor:
             self._wake.clear()
 
     def look_now(self) -> None:
-        """Let the next check come at once: a held connection broke, or somebody asked."""
+        """Let the next check come at once: a held connection broke, or somebody asked. The one under way waits for nobody but the master."""
         self._wake.set()
+        self._check.rounds.hurry()
 
     async def _cycle(self) -> None:
         try:

@@ -32,10 +32,12 @@ class Rounds:
         self._under_way: dict[str, asyncio.Task[Picture]] = {}
         self._slow: set[str] = set()
         self._missed = False
+        self._hurried = asyncio.Event()
         self.late: tuple[Picture, ...] = ()
 
     async def look(self, *, verified: bool) -> Picture:
         """A light look, or a full one, at every server that is not being looked at still."""
+        self._hurried.clear()
         await self._begun_before_it_was_master()
         self.late = self._ended()
         members = [member for member in self._state.cluster.enabled if member.name not in self._under_way]
@@ -51,6 +53,10 @@ class Rounds:
         self._missed = not answers
         seen = {name: one for picture in self._ended() for name, one in picture.seen.items()}
         return Picture(seen=MappingProxyType(seen), verified=verified, orders=orders)
+
+    def hurry(self) -> None:
+        """Wait for no replica and no proxy any more in the round that is under way: the next one is wanted at once."""
+        self._hurried.set()
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -90,8 +96,13 @@ class Rounds:
     async def _waited_for(self, others: list[Member]) -> None:
         prompt = [self._under_way[member.name] for member in others if member.name not in self._slow]
         if prompt:
-            await asyncio.wait(prompt, timeout=self._patience_s)
-        self._slow |= {member.name for member in others if not self._under_way[member.name].done()}
+            answered = asyncio.create_task(asyncio.wait(prompt, timeout=self._patience_s))
+            hurried = asyncio.create_task(self._hurried.wait())
+            await asyncio.wait((answered, hurried), return_when=asyncio.FIRST_COMPLETED)
+            answered.cancel()
+            hurried.cancel()
+        if not self._hurried.is_set():
+            self._slow |= {member.name for member in others if not self._under_way[member.name].done()}
 
     def _ended(self) -> tuple[Picture, ...]:
         ended = [name for name, look in self._under_way.items() if look.done()]
