@@ -12,7 +12,7 @@ import pytest
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.status import Health
-from handyrep.plugins import _bouncer_console
+from handyrep.plugins import _bouncer_console, _bouncer_host
 from handyrep.plugins._bouncer_config import MARK
 from tests.adapters.ports import free_port
 from tests.factories import make_member
@@ -299,9 +299,7 @@ async def test_a_file_that_was_tried_a_moment_ago_is_not_tried_again(
     pair: Pair, one_running: Bouncer, tmp_path: Path
 ) -> None:
     """hasten() tries it while nobody waits yet; another file is tried as ever."""
-    tried, program = one_running.folder / "tried", one_running.folder / "pgbouncer"
-    program.write_text(f'#!/bin/sh\necho x >> {tried}\nexec /usr/sbin/pgbouncer "$@"\n')
-    program.chmod(0o755)
+    tried, program = counting(one_running)
     cluster = cluster_with(pair, one_running)
     async with managed(cluster, one_running.ini, tmp_path, pgbouncerbin=str(program)) as plugin:
         steps = (("hasten", "r1", 1), ("run", "r1", 1), ("run", "m1", 2), ("run", "r1", 2), ("run", "m1", 2))
@@ -310,6 +308,42 @@ async def test_a_file_that_was_tried_a_moment_ago_is_not_tried_again(
             assert done.outcome is SUCCESS, done
             assert tried.read_text().count("x") == times
     assert one_running.leads()["postgres"] == pair.master.port
+
+
+async def test_of_a_file_that_was_tried_a_while_ago_only_the_log_is_asked_for_again(
+    pair: Pair, one_running: Bouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot open its log ends when it is told to reload."""
+    monkeypatch.setattr(_bouncer_host, "_STILL_TAKEN_S", 0.0)
+    tried, program = counting(one_running)
+    logs = one_running.folder / "logs"
+    logs.mkdir()
+    logs.chmod(0o777)
+    cluster, template = cluster_with(pair, one_running), f"{TEMPLATE}logfile = {logs}/log\n"
+    async with managed(cluster, one_running.ini, tmp_path, template=template, pgbouncerbin=str(program)) as plugin:
+        for _ in range(2):
+            assert (await plugin.call("hasten", newmaster="r1")).outcome is SUCCESS
+        logs.rename(one_running.folder / "gone")
+        done = await plugin.call("run", newmaster="r1")
+    assert (done.outcome, "reloading would end a pgbouncer" in done.details) == (FAIL, True), done
+    assert tried.read_text().count("x") == 1
+    assert one_running.leads()["postgres"] == pair.master.port
+
+
+async def test_a_file_that_includes_another_one_is_tried_again_after_a_moment(
+    pair: Pair, one_running: Bouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the other one may have been changed."""
+    monkeypatch.setattr(_bouncer_host, "_STILL_TAKEN_S", 0.0)
+    tried, program = counting(one_running)
+    more = one_running.folder / "more.ini"
+    more.write_text("")
+    more.chmod(0o644)
+    cluster, template = cluster_with(pair, one_running), f"{TEMPLATE}%include {more}\n"
+    async with managed(cluster, one_running.ini, tmp_path, template=template, pgbouncerbin=str(program)) as plugin:
+        for times in (1, 2):
+            assert (await plugin.call("hasten", newmaster="r1")).outcome is SUCCESS
+            assert tried.read_text().count("x") == times
 
 
 async def test_a_file_that_was_refused_is_tried_again(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:
@@ -438,3 +472,11 @@ async def test_an_online_restart_that_fails_leaves_the_old_process_as_it_was(
     assert result.outcome is FAIL
     assert "the online restart failed" in result.details
     assert one_running.leads() == {"postgres": pair.master.port}
+
+
+def counting(bouncer: Bouncer) -> tuple[Path, Path]:
+    """(where each start of it is written down, a pgbouncerbin)."""
+    tried, program = bouncer.folder / "tried", bouncer.folder / "pgbouncer"
+    program.write_text(f'#!/bin/sh\necho x >> {tried}\nexec /usr/sbin/pgbouncer "$@"\n')
+    program.chmod(0o755)
+    return tried, program

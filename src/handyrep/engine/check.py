@@ -13,6 +13,7 @@ from handyrep.engine.hands import said
 from handyrep.engine.heirs import Heirs
 from handyrep.engine.kept_up import let_start
 from handyrep.engine.pauses import cooldown_left_s, maintenance_left_s
+from handyrep.engine.preparing import Preparing
 from handyrep.engine.proofs import fenced_by, looked_and_tested, proofs
 from handyrep.engine.proxies import Proxies
 from handyrep.engine.returning import Returning
@@ -52,6 +53,7 @@ class Check:
         self.verdicts = Verdicts(InMemory(engine.clock) if log is None else log, engine.clock)
         self.returning = Returning(engine)
         self.proxies = Proxies(engine)
+        self.preparing = Preparing(engine)
         self.upkeep = Upkeep(engine)
         failover = engine.settings.failover
         self.rounds = Rounds(engine.observer, engine.state, engine.clock, failover.call_timeout)
@@ -112,6 +114,7 @@ class Check:
         for full in (one for one in (picture, *self._late) if one.verified):
             self.returning.tend(full)
             self.heirs.tend(full)
+        self.preparing.tend(picture)
 
     async def close(self) -> None:
         """End what is done beside the checks."""

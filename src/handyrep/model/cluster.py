@@ -115,6 +115,15 @@ class Cluster:
         """A copy in which this member stands for its name (added if it is new)."""
         return dataclasses.replace(self, members=MappingProxyType({**self.members, member.name: member}))
 
+    def handed_over(self, old_master: str, new_master: str) -> "Cluster":
+        """A copy in which the old master is a replica, and the new one is the master."""
+        cluster = self
+        for name, role in ((old_master, Role.REPLICA), (new_master, Role.MASTER)):
+            member = cluster.members[name]
+            changed = dataclasses.replace(member, server=dataclasses.replace(member.server, role=role))
+            cluster = cluster.with_member(changed)
+        return cluster
+
     def without(self, name: str) -> "Cluster":
         """A copy without that member."""
         kept = {key: member for key, member in self.members.items() if key != name}

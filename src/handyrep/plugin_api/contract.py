@@ -171,7 +171,7 @@ KINDS: Mapping[Kind, Contract] = MappingProxyType(
                 Method("init", ("bouncerserver",), acts=True, text="write the configuration of one proxy, or of all, outside a failover"),
                 Method("poll", ("bouncerserver",), acts=False, text="SUCCESS when it lets people in; servers = {name: True/False}"),
                 Method("leads", (), acts=False, text="SUCCESS when each proxy that answers leads where run() would lead it now; FAIL with behind = {name: why}: HandyRep calls run(), so that read-only names follow lag", optional=True),
-                Method("hasten", ("newmaster",), acts=False, text="called when newmaster is about to become the master: do beforehand what would make run() last. Changes nothing, and is not heeded", optional=True),
+                Method("hasten", ("newmaster",), acts=False, text="called when newmaster is about to become the master, and once a minute while all is well for the one that would: do beforehand what would make run() last. Changes nothing, and is not heeded", optional=True),
                 Method("block", (), acts=True, text="hold clients back at every proxy and cut their server connections", optional=True),
                 Method("pause", (), acts=True, text="at every proxy: let the transactions under way end, and new ones wait. SUCCESS once none is under way; FAIL: all go on as before", optional=True),
                 Method("unblock", (), acts=True, text="let clients on again", optional=True),

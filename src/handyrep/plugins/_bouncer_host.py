@@ -1,6 +1,7 @@
 """The file pgbouncer.ini on the host of one pgbouncer, handled as the account that owns it, or as root where that is not enough."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 _READ = '[ -e "$1" ] || exit 0; exec cat -- "$1"'
 _NO_LOG = "handyrep: no log"
-_TRY = f"""
+_CAN_LOG = """
+can_log() { if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi; }
+"""
+_LOG = f"""{_CAN_LOG}
+[ -z "$1" ] || can_log "$1" || echo "{_NO_LOG}"
+"""
+_TRY = f"""{_CAN_LOG}
 set -eu
 umask 077
-can_log() {{ if [ -e "$1" ]; then [ -f "$1" ] && [ -w "$1" ]; else [ -w "$(dirname -- "$1")" ]; fi; }}
 [ -z "$3" ] || can_log "$3" || {{ echo "{_NO_LOG}"; exit 0; }}
 command -v -- "$1" >/dev/null
 file=$(mktemp)
@@ -36,8 +42,9 @@ _QUIET = "\n[pgbouncer]\nlogfile =\nsyslog = 0\n"
 _LOG_LINE = re.compile(r".*?\b(?:ERROR|FATAL) (.*)")
 _WHERE = re.compile(r" in configuration \(\S+:(\d+)\)")
 _MODE = "0640"
-_STILL_TAKEN_S = 2.0
-"""Whatever it needs, such as a log file that it may write, hardly goes away in so short a time."""
+_STILL_READ_S, _STILL_TAKEN_S = 150.0, 2.0
+"""For so long a file is not tried again that was taken; and for so long not even what else it needs, such as a log file that it may write:
+that hardly goes away in so short a time."""
 _MOST_INCLUDES = 10
 _REPLACED = "\ufffd"
 
@@ -123,18 +130,24 @@ class BouncerHost:
         return "\n".join(lines)
 
     async def tried(self, content: str, program: str, logfile: str) -> "Trial":
-        """Let the host's own pgbouncer read this as its file, without starting. What it took a moment ago is not tried again."""
+        """Let the host's own pgbouncer read this as its file, without starting. What it took a while ago is not tried again."""
         remembered = f"what the pgbouncer of {self._server.name} takes"
         asked, now_s = (content, program, logfile), self._plugin.call.world.clock.monotonic()
         taken = self._plugin.memory.setdefault(remembered, {})
-        for old in [one for one, at_s in taken.items() if now_s - at_s > _STILL_TAKEN_S]:
+        for old in [one for one, (read_s, _) in taken.items() if now_s - read_s > _still_read_s(one[0])]:
             del taken[old]
-        if asked in taken:
+        read_s, well_s = taken.get(asked, (None, -math.inf))
+        if now_s - well_s <= _STILL_TAKEN_S:
             return Trial()
-        trial = await self._trial(content, program, logfile)
+        trial = await (self._trial(*asked) if read_s is None else self._log(logfile))
         if trial == Trial():
-            taken[asked] = now_s
+            taken[asked] = (now_s if read_s is None else read_s, now_s)
         return trial
+
+    async def _log(self, logfile: str) -> "Trial":
+        ran = await self.run("sh", "-c", _LOG, "log", logfile)
+        well = ran.exit_status == 0 and not ran.stdout.startswith(_NO_LOG)
+        return Trial(can_log=well)
 
     async def _trial(self, content: str, program: str, logfile: str) -> "Trial":
         ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, logfile, stdin=(content + _QUIET).encode())
@@ -176,6 +189,11 @@ class BouncerHost:
         if self._owner == self._server.postgres_os_user:
             return RunAs.POSTGRES
         return RunAs.LOGIN if self._server.control == "ssh" and self._owner == self._server.ssh_user else RunAs.ROOT
+
+
+def _still_read_s(content: str) -> float:
+    """What a file includes may be changed by others."""
+    return _STILL_TAKEN_S if any(included(line) for line in content.split("\n")) else _STILL_READ_S
 
 
 def is_ours(content: str) -> bool:

@@ -35,7 +35,7 @@ class multi_pgbouncer(tells_of_bouncers):
 
     Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, lets the host's own pgbouncerbin read it
     too, replaces the file in one step, makes it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
-    for one or all; hasten() lets pgbouncerbin read the file beforehand; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
+    for one or all; hasten() lets pgbouncerbin read the file beforehand, which then counts for two and a half minutes; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
     that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; pause() does the
     same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a healthy replica, the one of lowest
     failover_priority; with all_replicas to each of them, numbered; to the master when there is none. leads() sees whether they still

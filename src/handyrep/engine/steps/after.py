@@ -13,7 +13,6 @@ from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.run import Run, Step
-from handyrep.model.server import Role
 from handyrep.plugin_api.contract import Kind
 
 _CONFIRM_FOR_S = 5.0
@@ -80,13 +79,10 @@ async def record(on: Scene, run: Run, _: str) -> Result:
 
 def recorded(cluster: Cluster, run: Run, new_master: str) -> Cluster:
     """The cluster after a run whose new master was seen to take writes."""
-    for name, role in ((run.old_master, Role.REPLICA), (new_master, Role.MASTER)):
-        member = cluster.members[name]
-        cluster = cluster.with_member(dataclasses.replace(member, server=dataclasses.replace(member.server, role=role)))
     confirmed = run.last(Step(stages.CONFIRM.id))
     told = confirmed.extra if confirmed is not None else {}
     return dataclasses.replace(
-        cluster,
+        cluster.handed_over(run.old_master, new_master),
         epoch=run.epoch,
         astray=tuple(name for name in run.replicas if name != new_master) if run.remaster else (),
         deposed=tuple(sorted({*cluster.deposed, run.old_master} - {new_master})),
