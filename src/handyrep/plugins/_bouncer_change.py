@@ -75,10 +75,11 @@ class Change:
         """Let no session live on at an old place, and no client wait. What stays all the same."""
         left = await self.console.left_behind(found, self.may_end)
         await self.console.reconnect(sorted(left.reusable))
-        if self.refresh != "reload":
+        now = found
+        if self.refresh != "reload" and left.in_use:
             await self.console.kill(sorted(left.in_use))
-        held = [name for name, entry in (await self.console.databases()).items() if entry.paused and name in found]
-        await self.console.resume(held)
+            now = await self.console.databases()
+        await self.console.resume([name for name, entry in now.items() if entry.paused and name in found])
         return await self.console.left_behind(found, self.may_end)
 
 

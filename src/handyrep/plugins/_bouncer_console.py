@@ -21,6 +21,7 @@ ADMIN_DATABASE = "pgbouncer"
 _NO_NAME = "handyrep_asks"
 """No database has this name."""
 _NO_SUCH_NAME = "no such database"
+_RETRY = "server_login_retry"
 _QUICK_RETRY_S = 0.2
 _NO_RETRY_S, _LOOKS_FOR_A_TRY = 0.01, 10
 _PORT_BEHIND = re.compile(r":\d+$")
@@ -48,13 +49,17 @@ class Left:
 
 
 class Console:
-    """Each command is bounded by `timeout_s`. `fresh`: each on a new connection, for a pgbouncer that is being replaced."""
+    """Each command is bounded by `timeout_s`. `fresh`: each on a new connection, for a pgbouncer that is being replaced.
+
+    Its settings are asked for once, and after each reload: a console is for one call of a plugin.
+    """
 
     def __init__(self, plugin: "handyrepplugin", server: Server, timeout_s: float, *, fresh: bool = False) -> None:
         self._plugin = plugin
         self._server = server
         self._timeout_s = timeout_s
         self._fresh = fresh
+        self._settings: dict[str, str] = {}
 
     async def databases(self) -> dict[str, Entry]:
         """Every name that it offers, save the console's own."""
@@ -67,8 +72,9 @@ class Console:
         Nobody waits then for a server that is well because another one was not, until it reads its file again.
         """
         await self._ask("RELOAD")
-        if _slow((await self.configuration()).get("server_login_retry", "")):
-            await self._ask(f"SET server_login_retry = '{_QUICK_RETRY_S}'")
+        self._settings = {}
+        if _slow((await self.configuration()).get(_RETRY, "")):
+            await self._retry_after(str(_QUICK_RETRY_S))
 
     async def kill(self, names: Iterable[str]) -> None:
         """Drop every session of these names, and let new clients wait until resume()."""
@@ -93,16 +99,16 @@ class Console:
         names = list(names)
         if not names:
             return
-        retry = (await self.configuration()).get("server_login_retry", "")
+        retry = (await self.configuration()).get(_RETRY, "")
         if retry:
-            await self._ask(f"SET server_login_retry = '{_NO_RETRY_S}'")
+            await self._retry_after(str(_NO_RETRY_S))
         try:
             for name in names:
                 await self._ask(f"RESUME {_quoted(name)}")
             await self._see_it_try(names)
         finally:
             if retry:
-                await self._ask(f"SET server_login_retry = {_literal(retry)}")
+                await self._retry_after(retry)
 
     async def _see_it_try(self, names: Iterable[str]) -> None:
         """For a client that logs in while its name is held back pgbouncer begins a session, ends it, and takes that for a failure of just now."""
@@ -112,6 +118,10 @@ class Console:
             if all(any(int(row[key]) for key in row if key.startswith("sv_")) for row in waiting):
                 return
             await self._plugin.call.world.clock.sleep(_NO_RETRY_S)
+
+    async def _retry_after(self, seconds: str) -> None:
+        await self._ask(f"SET {_RETRY} = {_literal(seconds)}")
+        self._settings[_RETRY] = seconds
 
     async def reconnect(self, names: Iterable[str]) -> None:
         """Let no session of these names be given to another client: each is closed when its client lets go of it."""
@@ -123,7 +133,8 @@ class Console:
     ) -> Left:
         """The sessions at servers where their names do not lead any more. `may_end`: where those of a name do no harm."""
         rows = [row for row in await self.sessions() if row["database"] in entries]
-        addresses = await self._addresses()
+        places = {place for one in may_end.values() for place in one}
+        addresses = await self._addresses(entries, *(host for host, _ in places))
         old = [row for row in rows if _is_old(row, entries[row["database"]].target, addresses)]
         used = {True: frozenset[str](), False: frozenset[str]()}
         for row in old:
@@ -137,22 +148,26 @@ class Console:
         """Every session that it has at a server."""
         return await self._ask("SHOW SERVERS")
 
-    async def astray(self, entries: Mapping[str, Entry]) -> frozenset[str]:
-        """The names with a session that is not certainly at a server where they lead now."""
-        rows = await self.sessions()
-        addresses = await self._addresses()
+    async def astray(self, entries: Mapping[str, Entry], sessions: Iterable[Row]) -> frozenset[str]:
+        """The names with one of these sessions that is not certainly at a server where they lead now."""
+        addresses = await self._addresses(entries)
         return frozenset(
             str(row["database"])
-            for row in rows
+            for row in sessions
             if row["database"] not in entries or not _is_there(row, entries[row["database"]].target, addresses)
         )
 
     async def configuration(self) -> dict[str, str]:
         """Its settings as they are in force."""
-        return {str(row["key"]): str(row["value"]) for row in await self._ask("SHOW CONFIG")}
+        if self._fresh or not self._settings:
+            self._settings = {str(row["key"]): str(row["value"]) for row in await self._ask("SHOW CONFIG")}
+        return self._settings
 
-    async def _addresses(self) -> dict[str, frozenset[str]]:
-        """What pgbouncer itself has resolved names of hosts to."""
+    async def _addresses(self, entries: Mapping[str, Entry], *more: str) -> dict[str, frozenset[str]]:
+        """What pgbouncer itself has resolved names of hosts to; nothing where all hosts in question are addresses."""
+        hosts = {host for entry in entries.values() for host in entry.target.hosts}.union(more)
+        if all(_is_address(host) for host in hosts):
+            return {}
         rows = await self._ask("SHOW DNS_HOSTS")
         return {str(row["hostname"]): frozenset(_address(one) for one in str(row["addrs"]).split(",")) for row in rows}
 

@@ -53,7 +53,7 @@ class Gate:
             raise PluginError("its file has a database '*', which no KILL holds back: name the databases instead")
         found = await self._console.databases()
         names = self._led({name: entry.target for name, entry in found.items()}) | self._led(in_file)
-        names |= await self._console.astray(found) - {MARK}
+        names |= await self._console.astray(found, await self._console.sessions()) - {MARK}
         for name in names:
             refuse_name(name)
         return View(text, names)
@@ -72,8 +72,9 @@ class Gate:
         found = await self._console.databases()
         await self._console.kill(sorted(name for name in view.names & found.keys() if not found[name].paused))
         left = await self._left_free(view)
-        await self._console.kill(sorted(left & view.names & found.keys()))
-        await self._refuse_free(view)
+        if left:
+            await self._console.kill(sorted(left & view.names & found.keys()))
+            await self._refuse_free(view)
 
     async def pause(self, view: View, patience_s: float, master: Place) -> None:
         """Let the work of these names that is under way come to its end, let new work wait, and look.
@@ -105,8 +106,9 @@ class Gate:
         after = await self._console.databases()
         held = self._led({name: entry.target for name, entry in after.items()}) | view.names
         free = {name for name in held & after.keys() if not after[name].paused}
-        free |= held & {str(row["database"]) for row in await self._console.sessions()}
-        return frozenset(free) | await self._console.astray(after)
+        sessions = await self._console.sessions()
+        free |= held & {str(row["database"]) for row in sessions}
+        return frozenset(free) | await self._console.astray(after, sessions)
 
     async def open(self) -> None:
         """The file as it was, and clients led as it says. Nothing is done where nothing is held back."""
