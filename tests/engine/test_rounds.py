@@ -205,6 +205,17 @@ async def test_nothing_goes_on_once_it_is_closed() -> None:
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
+async def test_nothing_goes_on_once_it_is_closed_in_the_middle_of_a_round() -> None:
+    ground = Ground(NEVER_S)
+    ground.servers.slow["r2"] = asyncio.Event()
+    looking = asyncio.create_task(ground.look())
+    await asyncio.sleep(SOON_S)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    await ground.rounds.close()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
 async def test_no_picture_is_without_the_master_although_a_look_at_it_goes_on_since_it_was_a_replica(
     ground: Ground,
 ) -> None:

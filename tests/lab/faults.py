@@ -20,10 +20,11 @@ _BALLAST = "ballast-of-the-lab"
 _MOST_SEGMENTS = 100
 _CRASH = """
 read -r process < "$1" && kill -9 "$process" || exit 1
-for try in 1 2 3 4 5 6 7 8 9 10; do
+try=0
+while [ $((try += 1)) -le 1000 ]; do
     read -r line 2>/dev/null < "/proc/$process/stat" || exit 0
     case ${line##*) } in [XZ]*) exit 0;; esac
-    sleep 0.1
+    sleep 0.01
 done
 exit 1
 """

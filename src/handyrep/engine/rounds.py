@@ -96,11 +96,15 @@ class Rounds:
     async def _waited_for(self, others: list[Member]) -> None:
         prompt = [self._under_way[member.name] for member in others if member.name not in self._slow]
         if prompt:
-            answered = asyncio.create_task(asyncio.wait(prompt, timeout=self._patience_s))
-            hurried = asyncio.create_task(self._hurried.wait())
-            await asyncio.wait((answered, hurried), return_when=asyncio.FIRST_COMPLETED)
-            answered.cancel()
-            hurried.cancel()
+            waits = [
+                asyncio.create_task(asyncio.wait(prompt, timeout=self._patience_s)),
+                asyncio.create_task(self._hurried.wait()),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
         if not self._hurried.is_set():
             self._slow |= {member.name for member in others if not self._under_way[member.name].done()}
 
