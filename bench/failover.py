@@ -106,8 +106,8 @@ async def _one(lab: Lab, case: Case, version: int) -> Row:
                     assert done["result"] == "SUCCESS", done["details"]
                 else:
                     await asyncio.to_thread(fault, cluster, old)
-                heard = await writer.heard_after(50)
                 new = await handyrep.failed_over(old)
+                heard = await writer.heard_after(50)
             return {
                 "gap_s": heard.longest_gap_s(),
                 "lost": len(set(heard.acknowledged) - written_on(cluster, new)),
