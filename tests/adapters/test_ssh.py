@@ -245,13 +245,14 @@ async def test_close_ends_everything_on_the_host(own_sshd: Sshd) -> None:
 
 
 async def test_close_waits_until_what_was_called_off_is_killed_and_the_connections_have_ended(
-    own_sshd: Sshd, tmp_path: Path
+    own_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("handyrep.adapters.hosts._CLOSING_S", DEADLINE_S)
     async with real_hosts() as hosts:
         process, connection = await called_off(hosts, own_sshd.server(), tmp_path / "pid")
         await hosts.close()
         assert connection.is_closed()
-    assert not is_alive(process)
+    await comes(lambda: not is_alive(process))
 
 
 async def test_close_does_not_wait_for_a_host_that_says_nothing_any_more(own_sshd: Sshd, tmp_path: Path) -> None:

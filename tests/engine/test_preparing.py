@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from handyrep.engine.preparing import _EVERY_S
+from handyrep.engine.preparing import _AGAIN_S, _EVERY_S
 from handyrep.model.cluster import Cluster
 from handyrep.model.result import Result, fail
 from handyrep.model.server import Role
@@ -77,6 +77,7 @@ async def test_where_nobody_could_take_over_nothing_is_prepared_until_somebody_c
     await world.looked()
     assert world.prepared == []
     world.boxes["r2"].up = True
+    world.clock.now_s += _AGAIN_S
     await world.looked()
     assert [heir for heir, _ in world.prepared] == ["r2"]
 
@@ -101,6 +102,18 @@ async def test_a_failover_does_not_wait_for_what_is_being_prepared() -> None:
         await world.look()
     assert world.master == "r1"
     assert world.engine.giving_way.idle
+
+
+async def test_what_was_called_off_is_done_soon() -> None:
+    world = Prepared()
+    world.let.clear()
+    await world.look()
+    await asyncio.sleep(0)
+    await world.engine.giving_way.close()
+    world.let.set()
+    world.clock.now_s += _AGAIN_S
+    await world.looked()
+    assert len(world.prepared) == 2
 
 
 async def test_an_error_of_ours_is_told_and_ends_nothing() -> None:

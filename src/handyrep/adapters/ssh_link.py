@@ -130,7 +130,9 @@ class Link:
                 await self.connection.wait_closed()
         except TimeoutError:
             self.connection.abort()
-            await self.connection.wait_closed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self.connection.wait_closed()
 
     def _end_if_unused(self) -> None:
         if self._retired and self._busy == 0 and not self._kills:

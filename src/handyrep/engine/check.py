@@ -284,7 +284,7 @@ def new_run(engine: Engine, kind: RunKind, reason: str, *, wanted: str = "", rem
         raise AssertionError("the rules let a run begin only with one recorded master")
     return Run(
         kind=kind,
-        epoch=max(cluster.epoch, engine.journal.last_epoch()) + 1,
+        epoch=engine.journal.next_epoch(cluster.epoch),
         old_master=cluster.master.name,
         began_at=engine.clock.now(),
         reason=reason,

@@ -61,6 +61,10 @@ class Journal:
         """The highest epoch ever begun; 0 when none was."""
         return max((run.epoch for run, _, _ in self.runs()), default=0)
 
+    def next_epoch(self, recorded: int) -> int:
+        """The epoch of a run that would begin now; `recorded` is the cluster's."""
+        return max(recorded, self.last_epoch()) + 1
+
     def last_records(self) -> list[Mapping[str, Any]]:
         """What was written of the run that began last."""
         epoch = self.last_epoch()

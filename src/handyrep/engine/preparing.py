@@ -13,11 +13,11 @@ from handyrep.model.observation import Picture
 from handyrep.model.status import Health, Status
 from handyrep.plugin_api.contract import Kind
 
-_EVERY_S = 60.0
+_EVERY_S, _AGAIN_S = 60.0, 5.0
 
 
 class Preparing:
-    """`tend` begins it, once a minute."""
+    """`tend` begins it, once a minute; sooner where it was called off, or nobody could take over."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,6 +29,7 @@ class Preparing:
         rested = engine.clock.monotonic() >= self._not_before
         idle = engine.giving_way.idle and not engine.is_changing
         if rested and idle and engine.hands.able(Kind.CONNECTION_FAILOVER, "hasten"):
+            self._not_before = engine.clock.monotonic() + _AGAIN_S
             engine.giving_way.begin(self._contained(picture))
 
     async def _contained(self, picture: Picture) -> None:
@@ -45,8 +46,8 @@ class Preparing:
         ordered, _ = await engine.hands.select()
         heir = foresee(ordered, engine.cluster, picture, engine.policy, final=False, estimated=None).candidate
         if heir:
-            self._not_before = engine.clock.monotonic() + _EVERY_S
             await engine.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=heir, cluster=self._under(heir))
+            self._not_before = engine.clock.monotonic() + _EVERY_S
 
     def _under(self, heir: str) -> Cluster:
         """The cluster as it would be taken over: the master is down."""
@@ -54,5 +55,5 @@ class Preparing:
         if cluster.master is None:
             raise AssertionError("only a cluster with one recorded master is tended")
         down = dataclasses.replace(cluster.master, status=Status(Health.DOWN))
-        epoch = max(cluster.epoch, engine.journal.last_epoch()) + 1
-        return dataclasses.replace(cluster.with_member(down).handed_over(down.name, heir), epoch=epoch)
+        taken_over = cluster.with_member(down).handed_over(down.name, heir)
+        return dataclasses.replace(taken_over, epoch=engine.journal.next_epoch(cluster.epoch))

@@ -146,8 +146,9 @@ class BouncerHost:
 
     async def _log(self, logfile: str) -> "Trial":
         ran = await self.run("sh", "-c", _LOG, "log", logfile)
-        well = ran.exit_status == 0 and not ran.stdout.startswith(_NO_LOG)
-        return Trial(can_log=well)
+        if ran.exit_status != 0:
+            return Trial(not_tried=f"whether {logfile} can be written is not known: {last_words(ran)}")
+        return Trial(can_log=not ran.stdout.startswith(_NO_LOG))
 
     async def _trial(self, content: str, program: str, logfile: str) -> "Trial":
         ran = await self.run("sh", "-c", _TRY, "try", program, _NOBODY, logfile, stdin=(content + _QUIET).encode())
