@@ -59,6 +59,13 @@ grant alter system on parameter primary_conninfo, synchronous_standby_names, wal
 create schema handyrep authorization handyrep;
 """
 
+_EVIDENCE = """
+systemctl is-active "$1"
+uptime
+journalctl --no-pager -n 15 -u "$1"
+tail -n 15 /var/log/postgresql/*.log 2>/dev/null
+"""
+
 
 class LabCluster:
     """`hosts[0]` begins as the master. Statements go through the hosts' own addresses, as a client's would.
@@ -120,7 +127,7 @@ class LabCluster:
             connection.execute(_MINIMAL_ROLE)
 
     def wait_until_streaming(self, master: str, count: int, patience_s: float = 30.0) -> None:
-        """Until so many replicas stream from the master. Raises LabError."""
+        """Until so many replicas stream from the master. Raises LabError, with what the hosts say of their PostgreSQL."""
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             try:
@@ -129,7 +136,13 @@ class LabCluster:
             except psycopg.Error:
                 pass
             time.sleep(0.05)
-        raise LabError(f"{count} replicas do not stream from {master} within {patience_s:g} s")
+        said = "\n".join(f"{host.name}: {self._evidence(host)}" for host in self.hosts)
+        raise LabError(f"{count} replicas do not stream from {master} within {patience_s:g} s\n{said}")
+
+    def _evidence(self, host: Host) -> str:
+        if not host.init_pid():
+            return "it is off"
+        return host.inside("sh", "-c", _EVIDENCE, "evidence", self.layout.unit, check=False)
 
     def connect(self, name: str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
         """A session of the superuser on a server."""
