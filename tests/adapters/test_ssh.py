@@ -249,7 +249,7 @@ async def test_close_waits_until_what_was_called_off_is_killed_and_the_connectio
 ) -> None:
     monkeypatch.setattr("handyrep.adapters.hosts._CLOSING_S", DEADLINE_S)
     async with real_hosts() as hosts:
-        process, connection = await called_off(hosts, own_sshd.server(), tmp_path / "pid")
+        process, connection = await called_off(hosts, own_sshd.server(), tmp_path / "asked")
         await hosts.close()
         assert connection.is_closed()
     await comes(lambda: not is_alive(process))
@@ -259,7 +259,7 @@ async def test_close_does_not_wait_for_a_host_that_says_nothing_any_more(own_ssh
     async with real_hosts() as hosts, asyncio.timeout(DEADLINE_S):
         assert await says_hello(hosts, own_sshd.server())
         await freeze(hosts, own_sshd)
-        _, connection = await called_off(hosts, own_sshd.server(), tmp_path / "pid", begun=False)
+        _, connection = await called_off(hosts, own_sshd.server(), tmp_path / "asked", begun=False)
         await hosts.close()
         assert connection.is_closed()
 
@@ -426,7 +426,10 @@ async def test_short_questions_that_nobody_waits_for_do_not_cost_the_connection(
 async def called_off(
     hosts: RealHosts, server: Server, told: Path, *, begun: bool = True
 ) -> tuple[str, asyncssh.SSHClientConnection]:
-    """A command that runs for long, and that nobody waits for any more: its process, if it has `begun`, and the connection."""
+    """A command that runs for long, and that nobody waits for any more: its process, if it has `begun`, and the connection.
+
+    It says its number in `told`, where nobody else may write: sshd keeps a file `pid` in the folder of the test.
+    """
     long = Command(("sh", "-c", f"echo $$ > {told}.new; mv {told}.new {told}; exec sleep 30"))
     asked = asyncio.create_task(hosts.run(server, long, deadline_s=DEADLINE_S))
     await asyncio.sleep(0.1)
