@@ -36,9 +36,21 @@ def _fresh_console() -> Iterator[None]:
                 "servers": {"m1": SERVER},
                 "under_way": "failover 2",
                 "verdict": VERDICT,
+                "given_up": {
+                    "times": 3,
+                    "at": "2026-01-01T05:40:12+00:00",
+                    "text": "it was given up: r1 lacks 9 bytes",
+                },
                 "synchronous": {"in_force": "ANY 1 (r1)", "wanted": "ANY 1 (r1)", "why": ""},
             },
-            ["all is well", "m1", "failover 2", "F07", "commits wait for ANY 1 (r1)"],
+            [
+                "all is well",
+                "m1",
+                "failover 2",
+                "F07",
+                "tried 3 times in vain since the master is not well, the last time at 2026-01-01 05:40:12: it was given up",
+                "commits wait for ANY 1 (r1)",
+            ],
         ),
         (
             "get_server_info",

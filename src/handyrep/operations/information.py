@@ -12,6 +12,7 @@ from handyrep.engine.slots import sentences
 from handyrep.errors import RefusedError
 from handyrep.model.cluster import Cluster, Member
 from handyrep.model.result import Result, fail, success
+from handyrep.model.status import Health
 from handyrep.operations.declare import Running, operation
 from handyrep.plugin_api.check import uses
 
@@ -63,6 +64,7 @@ async def get_status(on: Running, check_type: CheckType = "cached") -> Result:
         protection=_protection(on),
         synchronous=_synchronous(on.check.agreeing.last),
         under_way=_under_way(on),
+        given_up=_given_up(on),
         returning=dict(on.check.returning.rungs),
         proxies_behind=on.check.proxies.told if cluster.proxies_behind else "",
         verdict=None
@@ -75,6 +77,23 @@ def _under_way(on: Running) -> str | None:
     run = on.engine.journal.open_run()
     told = [] if run is None else [f"{run.kind.value} {run.epoch} from {run.old_master}"]
     return "; ".join([*told, *on.engine.worked_on]) or None
+
+
+def _given_up(on: Running) -> dict[str, Any] | None:
+    """What was tried in vain since the master is not well any more, and why the last time: the verdict only says that it is tried."""
+    master = on.engine.cluster.master
+    if master is None or master.status.since is None or master.status.health <= Health.LAGGED:
+        return None
+    since = master.status.since
+    vain = [
+        (run, text)
+        for run, how, text in on.engine.journal.runs()
+        if how == "abandoned" and run.old_master == master.name and run.began_at >= since
+    ]
+    if not vain:
+        return None
+    last, why = vain[-1]
+    return {"times": len(vain), "at": last.began_at.isoformat(), "text": why}
 
 
 def _protection(on: Running) -> dict[str, Any] | None:

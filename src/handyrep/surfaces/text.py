@@ -85,6 +85,15 @@ def _cluster(rd: RD) -> None:
         _say(f"under way: {rd['under_way']}")
     if rd.get("verdict"):
         _say(f"{rd['verdict']['rule']}: {rd['verdict']['sentence']}")
+    if rd.get("given_up"):
+        _given_up(**rd["given_up"])
+
+
+def _given_up(times: int, at: str, text: str) -> None:
+    """Stands below the verdict, which may say once more that it fails over."""
+    count = "once" if times == 1 else f"{times} times"
+    _say(f"tried {count} in vain since the master is not well, the last time at {at[:19].replace('T', ' ')}: {text}")
+    _say("step by step: handyrep explain failover")
 
 
 def _protection(measured: dict[str, Any] | None) -> None:
