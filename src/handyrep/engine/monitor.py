@@ -7,6 +7,14 @@ from handyrep.engine.check import Check
 from handyrep.engine.engine import Engine
 from handyrep.errors import BusyError
 
+_LEAST_REST = 0.25
+"""Of poll_interval. Where a check takes longer than that, the servers shall still have a rest from being asked."""
+
+
+def rest_s(poll_interval_s: float, took_s: float) -> float:
+    """Until the next check: poll_interval after the last one began, so that what was slow in it delays no notice of what comes next."""
+    return max(poll_interval_s - took_s, poll_interval_s * _LEAST_REST)
+
 
 class Monitor:
     """Runs checks until its task is cancelled. `cycles` counts them; `last_cycle_at` is monotonic, so that its death shows."""
@@ -22,11 +30,16 @@ class Monitor:
     async def run(self) -> None:
         """For ever."""
         while True:
+            began = self._engine.clock.monotonic()
             await self._cycle()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._engine.settings.failover.poll_interval):
-                    await self._wake.wait()
-            self._wake.clear()
+            took_s = self._engine.clock.monotonic() - began
+            await self._rest(rest_s(self._engine.settings.failover.poll_interval, took_s))
+
+    async def _rest(self, duration_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                await self._wake.wait()
+        self._wake.clear()
 
     def look_now(self) -> None:
         """Let the next check come at once: a held connection broke, or somebody asked. The one under way waits for nobody but the master."""
