@@ -97,7 +97,9 @@ class FailoverSettings:
 
     auto_failover: bool = directive(boolean, _OFF, "fail over without being asked")
     poll_method: str = directive(word, "poll_isready", "plugin that polls")
-    poll_interval: float = directive(_interval, NORMAL.poll_interval, "from the beginning of one poll to that of the next (profile)")
+    poll_interval: float = directive(
+        _interval, NORMAL.poll_interval, "from the beginning of one poll to that of the next (profile)"
+    )
     verify_frequency: int = directive(integer(1, 10**6), 30, "a full verify after this many polls")
     fail_retries: int = directive(
         integer(0, 1000),

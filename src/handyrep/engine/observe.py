@@ -89,13 +89,13 @@ class Observer:
         return Seen()
 
     async def fully(self, member: Member, trying: Trying) -> Seen:
-        """One server in the full look: all that can be asked at once is."""
+        """One server in the full look: all that can be asked at once is, and what takes longest is asked first."""
         server = member.server
         if not server.is_postgres:
             polled, host = await asyncio.gather(self.lightly(member, trying), self._host(server, trying))
             return dataclasses.replace(polled, host_answers=host[0], notes=(*polled.notes, *host[1]))
-        polled, host, service = await asyncio.gather(
-            self._measured(server, trying), self._host(server, trying), self._service(server, trying)
+        service, host, polled = await asyncio.gather(
+            self._service(server, trying), self._host(server, trying), self._measured(server, trying)
         )
         running, told = service if host[0] is YES else (UNKNOWN, ())
         return dataclasses.replace(
