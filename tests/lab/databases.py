@@ -107,7 +107,9 @@ class Databases:
 
 def _fill(root: Path, layout: Layout) -> None:
     if layout.pgconf:
-        run("chroot", str(root), "pg_createcluster", str(layout.version), "main", "--locale=C.UTF-8", "--", "-k")
+        # Named, since the next one is taken where somebody listens on this machine, be it another lab that does the same just now.
+        version, port = str(layout.version), "--port=5432"
+        run("chroot", str(root), "pg_createcluster", port, version, "main", "--locale=C.UTF-8", "--", "-k")
     else:
         _programs(root, layout)
         _cluster_with_all_in_pgdata(root, layout)

@@ -1,8 +1,10 @@
 """Clusters, proxies and the writer of the lab."""
 
 import asyncio
+import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -31,6 +33,22 @@ def test_a_master_and_two_replicas_that_stream(lab: Lab, version: int) -> None:
         cluster.names[0], "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication"
     )
     assert str(names).split() == cluster.names[1:]
+
+
+@contextlib.contextmanager
+def _listened_at(port: int) -> Iterator[None]:
+    """By whoever it is: where another program has it already, that is as good."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+def test_postgresql_has_its_port_though_somebody_listened_there_when_its_image_was_made() -> None:
+    """Debian's tool takes the next port then: two labs that were made at once got 5432 and 5433."""
+    with _listened_at(5432), Lab() as another:
+        cluster = another.cluster(15, replicas=0)
+        assert cluster.value(cluster.names[0], "show port") == "5432"
 
 
 @pytest.mark.parametrize("version", [15, 16])
