@@ -1,8 +1,10 @@
 """What was tried in vain while the master is away is told by status: the verdict alone would say that it fails over."""
 
+import dataclasses
 from typing import Any, cast
 
 from handyrep.model.result import fail
+from handyrep.model.status import Health, Status
 from handyrep.operations.declare import Running, invoke
 from tests.engine.world import Imagined
 
@@ -42,6 +44,16 @@ async def test_none_while_the_master_is_well() -> None:
     await world.look()
     assert world.engine.cluster.members["m1"].status.health.word == "healthy"
     assert await told(world) is None
+
+
+async def test_a_master_of_which_nothing_is_known_is_not_taken_for_well() -> None:
+    world = await lost_in_vain()
+    await world.look()
+    master = world.engine.cluster.members["m1"]
+    world.engine.state.update(
+        world.engine.cluster.with_member(dataclasses.replace(master, status=Status(Health.UNKNOWN)))
+    )
+    assert await told(world) is not None
 
 
 async def test_what_was_given_up_in_an_earlier_outage_is_not_told_in_the_next() -> None:

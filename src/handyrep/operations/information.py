@@ -82,7 +82,7 @@ def _under_way(on: Running) -> str | None:
 def _given_up(on: Running) -> dict[str, Any] | None:
     """What was tried in vain since the master is not well any more, and why the last time: the verdict only says that it is tried."""
     master = on.engine.cluster.master
-    if master is None or master.status.since is None or master.status.health <= Health.LAGGED:
+    if master is None or master.status.since is None or master.status.health in (Health.HEALTHY, Health.LAGGED):
         return None
     since = master.status.since
     vain = [
