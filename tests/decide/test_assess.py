@@ -291,6 +291,19 @@ def test_what_a_look_does_not_tell_stays_as_it_was_known(replicating: Answer, wa
     assert (after.lag, after.in_recovery) == (2.0, YES)
 
 
+@pytest.mark.parametrize("ended", [Seen(up=NO, running=NO, host_answers=YES), Seen(up=NO)])
+def test_a_former_master_that_starts_anew_is_no_second_master_before_it_says_so(ended: Seen) -> None:
+    def seen(r1: Seen, *, verified: bool = True) -> Picture:
+        return Picture(seen=MappingProxyType({"m1": WELL, "r1": r1}), verified=verified)
+
+    second = but(WELL, replicating=NO)
+    known = assess(make_cluster(), seen(second))
+    starting = assess(assess(known, seen(ended)), seen(Seen(up=NO, alive=YES), verified=False))
+    assert starting.status.health is Health.WARNING, starting.status.reason
+    assert starting.members["r1"].in_recovery is UNKNOWN
+    assert "more than one master" in assess(starting, seen(second)).status.reason
+
+
 def test_what_a_look_tells_is_known_from_then_on() -> None:
     after = assess(make_cluster(), look(but(FOLLOWS, lag=7.0))).members["r1"]
     assert (after.lag, after.replicating, after.in_recovery, after.last_well) == (7.0, True, YES, Health.HEALTHY)

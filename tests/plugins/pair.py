@@ -181,6 +181,15 @@ async def eventually(condition: Callable[[], Any]) -> None:
         await asyncio.sleep(0.01)
 
 
+def died(node: Node) -> subprocess.Popen[bytes]:
+    """A process that has ended and was not waited for; the node's pid file names it."""
+    process = subprocess.Popen(["true"], user=account())
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    lines = (process.pid, node.data, 1, node.port, node.folder, "127.0.0.1", "  0 0", "ready")
+    (node.data / "postmaster.pid").write_text("".join(f"{line}\n" for line in lines))
+    return process
+
+
 class Estate:
     """Makes nodes in one folder, from one initdb."""
 

@@ -1,5 +1,6 @@
 """rejoin_rewind: real former masters come back as replicas, and none ever comes up beside the new master."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -30,7 +31,7 @@ from tests.plugins.former import (
     started_by_hand,
     tools,
 )
-from tests.plugins.pair import Estate, Node, Silent, own, plugins
+from tests.plugins.pair import Estate, Node, Silent, died, own, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 ALONE = uuid.uuid4().hex
@@ -75,6 +76,30 @@ async def test_c9_one_that_wrote_more_is_rewound_and_its_wal_is_kept(two: tuple[
     again = await rejoin(old, new, changes=tools(old))
     assert again.outcome is SUCCESS, again.details
     assert again.extra["rewound"] is False
+    await follows(old, new)
+
+
+async def test_a_dead_postmaster_that_waits_to_be_reaped_is_waited_for(two: tuple[Node, Node]) -> None:
+    """PostgreSQL does not recover beside one, and pg_rewind needs that of a server that crashed."""
+    old, new = part(*two, "immediate")
+    dead = died(old)
+    told = asyncio.create_task(rejoin(old, new))
+    await asyncio.sleep(1.0)
+    assert not told.done()
+    await asyncio.to_thread(dead.wait)
+    assert (await told).outcome is SUCCESS, told.result().details
+    await follows(old, new)
+
+
+async def test_beside_a_dead_postmaster_that_nobody_reaps_it_stays_stopped_and_says_why(two: tuple[Node, Node]) -> None:
+    old, new = part(*two, "immediate")
+    dead = died(old)
+    told = await rejoin(old, new)
+    assert told.outcome is FAIL
+    assert f"beside its dead postmaster {dead.pid}, of which the parent has not taken note" in told.details
+    dead.wait()
+    never_comes_up_as_a_master(old)
+    assert (await rejoin(old, new)).outcome is SUCCESS
     await follows(old, new)
 
 

@@ -1,8 +1,6 @@
 """restart_pg_ctl: PostgreSQL's running state is really changed, twice is once, and nothing is claimed that was not seen."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +10,7 @@ from handyrep.model.answer import Outcome
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.ports import Command
-from tests.adapters.postgresql import account
-from tests.plugins.pair import Estate, Node, Silent, plugins
+from tests.plugins.pair import Estate, Node, Silent, died, plugins
 
 SUCCESS, FAIL, UNCERTAIN = Outcome.SUCCESS, Outcome.FAIL, Outcome.UNCERTAIN
 NAME = "restart_pg_ctl"
@@ -114,15 +111,6 @@ async def test_status_after_a_crash_is_that_it_does_not_run(m1: Node) -> None:
     m1.stop("immediate")
     assert (m1.data / "PG_VERSION").exists()
     assert (await order(m1, "status")).extra["running"] is False
-
-
-def died(node: Node) -> subprocess.Popen[bytes]:
-    """A process that has ended and was not waited for; the node's pid file names it."""
-    process = subprocess.Popen(["true"], user=account())
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    lines = (process.pid, node.data, 1, node.port, node.folder, "127.0.0.1", "  0 0", "ready")
-    (node.data / "postmaster.pid").write_text("".join(f"{line}\n" for line in lines))
-    return process
 
 
 async def test_a_dead_postmaster_that_waits_to_be_reaped_does_not_run_and_is_waited_for(m1: Node) -> None:

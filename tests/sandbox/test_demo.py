@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from handyrep.sandbox.demo import _CONF
+from handyrep.sandbox.demo import _CONF, _verdict
 
 DEMO = [sys.executable, "-m", "handyrep.sandbox"]
 
@@ -49,6 +49,12 @@ def test_one_failover_as_json(temporary: dict[str, str]) -> None:
     assert report["new_master"] in ("bob", "cyd")
     assert report["downtime_s"] > 0
     assert report["old_master_rejoined"] is True
+
+
+@pytest.mark.parametrize(("new_master", "lost", "rejoined"), [("", 0, True), ("bob", 1, True), ("bob", 0, False)])
+def test_it_is_well_only_when_nothing_is_missing(new_master: str, lost: int, rejoined: bool) -> None:
+    assert _verdict(new_master, lost=lost, rejoined=rejoined) == "failed"
+    assert _verdict("bob", lost=0, rejoined=True) == "ok"
 
 
 def test_nobody_but_the_story_brings_the_old_master_back() -> None:

@@ -258,10 +258,16 @@ def assess(cluster: Cluster, picture: Picture) -> Cluster:
 def _noted(member: Member, seen: Seen, status: Status, row: str) -> Member:
     replicating = {YES: True, NO: False, UNKNOWN: member.replicating}[seen.replicating]
     lag = member.lag if seen.lag is None else seen.lag
-    in_recovery = member.in_recovery if seen.facts is None else (YES if seen.facts.in_recovery else NO)
     return dataclasses.replace(
-        member, status=status, lag=lag, replicating=replicating, in_recovery=in_recovery, last_well=_last_well(member, seen, status, row)
+        member, status=status, lag=lag, replicating=replicating, in_recovery=_in_recovery(member, seen, status), last_well=_last_well(member, seen, status, row)
     )  # fmt: skip
+
+
+def _in_recovery(member: Member, seen: Seen, status: Status) -> Answer:
+    """Of one that has ended or is out of sight nobody knows as what it comes back."""
+    if seen.facts is None:
+        return UNKNOWN if status.health in _SILENT else member.in_recovery
+    return YES if seen.facts.in_recovery else NO
 
 
 def _last_well(member: Member, seen: Seen, status: Status, row: str) -> Health | None:

@@ -119,3 +119,14 @@ stop() {
 
 How long each may take is told by the host's clock, in hundredths of a second: on a busy host looking takes its time.
 """
+# A dead postmaster is there until its parent takes note, in a container without an init for long. To pg_ctl status and to PostgreSQL's
+# own look before it starts it is a running one.
+DEAD = r"""
+dead() { main=$(sed -n 1p "$1/postmaster.pid" 2>/dev/null) && grep -q '^State:[[:space:]]*Z' "/proc/$main/status" 2>/dev/null; }
+reaped() {
+    tries=50
+    while dead "$1" && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
+    ! dead "$1"
+}
+"""
+"""dead: whether the postmaster that $1 had last, $main, is such a one. reaped waits until it is none, 1 when that takes too long."""

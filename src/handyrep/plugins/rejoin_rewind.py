@@ -10,6 +10,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._holders import DEAD
 from handyrep.plugins._keeping import ROOM, Diverged, Keeping, Own, UnkeptError, keeps
 from handyrep.plugins._left_in_pgdata import FORBIDDEN, SIGNAL, Left
 from handyrep.plugins._programs import config_file, find_program, reason
@@ -32,6 +33,7 @@ allow() {{ [ ! -f "$data/postgresql.auto.conf" ] || sed -i "/$forbidden/d" "$dat
 _REWIND = (
     ROOM
     + _ALLOW
+    + DEAD
     + r"""
 set -eu
 export LC_ALL=C
@@ -57,6 +59,7 @@ fi
 case $(control 'Database cluster state') in
     "shut down"*) ;;
     *)
+        reaped "$data" || { echo "PostgreSQL does not start beside its dead postmaster $main, of which the parent has not taken note" >&2; exit 10; }
         printf "\nhba_file = '%s'\n" "$forbidden" >> "$data/postgresql.auto.conf"
         sync "$data/postgresql.auto.conf" 2>/dev/null || sync
         rm -f -- "$data/standby.signal"

@@ -9,6 +9,7 @@ from handyrep.model.server import Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins import _left_in_pgdata
+from handyrep.plugins._holders import DEAD
 from handyrep.plugins._left_in_pgdata import START_LOG, Left
 from handyrep.plugins._programs import config_options, find_program
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
@@ -16,24 +17,18 @@ from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_
 NOT_RUNNING = 3
 """What "pg_ctl status" ends with when no server runs there; 4: that is no data directory."""
 
-# A dead postmaster is there until its parent takes note, in a container without an init for long. To pg_ctl status and to PostgreSQL's
-# own look before it starts it is a running one.
-_DEAD = """
-dead() { main=$(sed -n 1p "$1/postmaster.pid" 2>/dev/null) && grep -q '^State:[[:space:]]*Z' "/proc/$main/status" 2>/dev/null; }
-"""
 _STATUS = (
-    _DEAD
+    DEAD
     + """
 "$1" status -D "$2" || exit
 ! dead "$2" || { echo "its postmaster $main is dead, and its parent has not taken note"; exit 3; }
 """
 )
 _START = (
-    _DEAD
+    DEAD
     + """
 data=$1 log=$2; shift 2
-tries=50
-while dead "$data" && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
+reaped "$data"
 if [ -n "$log" ] && touch "$log" 2>/dev/null; then exec "$@" -l "$log" </dev/null >/dev/null 2>&1; fi
 exec "$@" -l /dev/null </dev/null >/dev/null 2>&1
 """

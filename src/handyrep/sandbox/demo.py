@@ -166,7 +166,7 @@ class Story:
             "rows_lost": len(lost),
             "new_master": new_master,
             "old_master_rejoined": rejoined,
-            "verdict": "ok" if new_master and not lost else "failed",
+            "verdict": _verdict(new_master, lost=len(lost), rejoined=rejoined),
         }
 
     async def _bring_back(self, on: Running, old: str) -> bool:
@@ -184,7 +184,8 @@ class Story:
         self.told_all = True
         self.say(
             f"Done. {report['new_master']} is the master. The client could not write for {report['downtime_s']:.3f} s. "
-            f"Of {report['rows_acknowledged']} acknowledged rows {report['rows_lost']} were lost."
+            f"Of {report['rows_acknowledged']} acknowledged rows {report['rows_lost']} were lost. "
+            f"{NAMES[0]} {'is a replica now' if report['old_master_rejoined'] else 'DID NOT COME BACK'}."
         )
 
     async def _stay(self, conf: Path) -> None:
@@ -192,6 +193,10 @@ class Story:
             f"The cluster stays up until Ctrl-C. Look at it from another terminal:\n  {_command()} -c {conf} status"
         )
         await asyncio.Event().wait()
+
+
+def _verdict(new_master: str, *, lost: int, rejoined: bool) -> str:
+    return "ok" if new_master and not lost and rejoined else "failed"
 
 
 def _command() -> str:
