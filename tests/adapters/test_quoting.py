@@ -1,6 +1,7 @@
 """Names with metacharacters of shells, SQL and connection strings reach the program, and nothing else."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,56 @@ def test_any_value_of_a_variable_arrives(
     answer = runner.run(hosts.run(server_of(way, sshd), command, deadline_s=DEADLINE_S))
     assert answer.stdout == value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\0"
     assert not touched()
+
+
+SCRIPTS = (
+    "",
+    'printf "%s|" "$#" "$@"',
+    "cd /tmp; umask 000; HOME=elsewhere; PATH=/nowhere; set -u; trap 'printf left' EXIT; exit 7",
+    "set -e; false; printf 'not reached'",
+    'set -- a "$@"; for one in "$@"; do printf "%s|" "$one"; done; f() { return 3; }; f',
+    "exec sh -c 'printf inner; exit 4'",
+    "exec >&-; printf lost",
+    "if then",
+    "printf 'no end",
+    ")",
+    "cat; read -r none && printf more",
+    "status=9 line=x; unset HOME; exit",
+    'case $0 in *marks*) printf named;; esac; [ "$$" -gt 1 ] && printf own',
+    "no_such_program_anywhere",
+    "printf '%s' \"$1\" >&2; return 5 2>/dev/null || exit 6",
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@settings(max_examples=12, deadline=None, print_blob=True)
+@given(arguments=st.lists(st.one_of(_words, st.sampled_from(NASTY)), max_size=3), stdin=st.binary(max_size=40))
+def test_a_script_does_in_a_held_shell_what_it_does_in_a_process_of_its_own(
+    sshd: Sshd, hosts: RealHosts, runner: asyncio.Runner, script: str, arguments: list[str], stdin: bytes
+) -> None:
+    argv = ("sh", "-c", script, "marks", *arguments)
+    held, own = (
+        runner.run(hosts.run(server_of(way, sshd), as_postgres(*argv, stdin=stdin), deadline_s=DEADLINE_S))
+        for way in ("ssh", "local")
+    )
+    assert (held.exit_status, held.stdout) == (own.exit_status, own.stdout)
+    assert bool(held.stderr) == bool(own.stderr)
+    after = runner.run(hosts.run(server_of("ssh", sshd), as_postgres("sh", "-c", _STATE), deadline_s=DEADLINE_S))
+    assert after.stdout == "/ 0022 /usr/local/sbin no none\n"
+    assert not touched()
+
+
+_STATE = 'echo "$PWD $(umask) ${PATH%%:*} ${line-no} ${1-none}"'
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [b"a\n", b"a", b"", b"\n", b"a\r\n", b"$HOME `id` \\\n", b"\x81\x88\xff\n", b"a\0b\n", b"x" * 100_000 + b"\n"],
+)
+async def test_what_a_program_reads_is_what_it_was_given(sshd: Sshd, stdin: bytes) -> None:
+    for argv in (("sh", "-c", "cat | sha256sum"), ("sha256sum",)):
+        answer = await ran(server_of("ssh", sshd), as_postgres(*argv, stdin=stdin))
+        assert answer.stdout == f"{hashlib.sha256(stdin).hexdigest()}  -\n"
 
 
 def test_a_shell_line_never_begins_with_a_word_of_the_shell() -> None:

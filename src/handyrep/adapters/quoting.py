@@ -3,6 +3,7 @@
 Must never add meaning: what a program is given is byte for byte what stands in its Command.
 """
 
+import base64
 import re
 import shlex
 
@@ -12,6 +13,9 @@ from handyrep.ports import Command
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 """What every command sees whatever the login says: messages in English, and the system's programs."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_ITSELF = re.compile(r"\$\{?(?:\$|0|PPID)")
+"""What a script may ask of the process that it runs in."""
+_PLAIN = re.compile(rb"[\t\n -~]*\n")
 
 
 def checked(command: Command) -> Command:
@@ -37,9 +41,22 @@ def with_variables(command: Command) -> tuple[str, ...]:
 def shell_line(argv: tuple[str, ...]) -> bytes:
     """The argv as one line for a POSIX shell.
 
-    It begins with env, so that a program called `exit`, `exec` or `eval` is never the shell's own word of that name.
+    A script for sh is run by a child of that shell, which is one: to begin programs for it takes longer than most scripts do. Whatever
+    else it is begins with env, so that a program called `exit`, `exec` or `eval` is never the shell's own word of that name.
     """
-    return b" ".join((b"env --", *(_as_bytes(shlex.quote(word)) for word in argv)))
+    words = [_as_bytes(shlex.quote(word)) for word in argv]
+    if argv[:2] == ("sh", "-c") and len(argv) > 2 and not _OF_ITSELF.search(argv[2]):
+        return b"( set -- %s; eval %s )" % (b" ".join(words[4:]), words[2])
+    return b" ".join((b"env --", *words))
+
+
+def with_input(line: bytes, stdin: bytes, end: bytes) -> bytes:
+    """A line of shell_line that reads this; `end` is a word that does not stand in it. What a shell might not keep as it is goes encoded."""
+    if not stdin:
+        return line + b" </dev/null"
+    if _PLAIN.fullmatch(stdin):
+        return b"%s <<'%s'\n%s%s" % (line, end, stdin, end)
+    return b"base64 -d <<'%s' | %s\n%s%s" % (end, line, base64.encodebytes(stdin), end)
 
 
 def _as_bytes(word: str) -> bytes:

@@ -6,14 +6,13 @@ stands before the first mark and is never looked at.
 """
 
 import asyncio
-import base64
 import secrets
 import shlex
 
 import asyncssh
 
 from handyrep.adapters.output import Kept
-from handyrep.adapters.quoting import ENVIRONMENT, shell_line
+from handyrep.adapters.quoting import ENVIRONMENT, shell_line, with_input
 from handyrep.ports import Ran
 
 _CHUNK_BYTES = 1 << 16
@@ -85,11 +84,7 @@ class Shell:
 
 def _script(argv: tuple[str, ...], stdin: bytes, mark: bytes) -> bytes:
     """The command with its input between two marks on both outputs: shell's process before it, exit status behind it."""
-    line = shell_line(argv)
-    if stdin:
-        line = b"base64 -d <<'%s' | %s\n%s%s" % (mark, line, base64.encodebytes(stdin), mark)
-    else:
-        line += b" </dev/null"
+    line = with_input(shell_line(argv), stdin, mark)
     begin = _begin(mark)
     end = b"printf '\\n%se%%s\\n' $status" % mark
     return b"%s; %s >&2; {\n%s\n}; status=$?; %s; %s >&2\n" % (begin, begin, line, end, end)

@@ -16,6 +16,8 @@ _KEEPALIVE_S = 5
 _KEEPALIVES = 3
 _LOGIN_S = 60
 """Only so that a login ends at all when nobody waits for it any more: the deadline of the call is what counts."""
+_QUICK_FIRST = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
+"""What asyncssh takes the least time for, then all else that it knows."""
 _GOES_ON_S = 10.0
 """So old may a login be that nobody waits for any more, and still be taken up by the next call."""
 
@@ -143,6 +145,7 @@ async def _connect_through(
         client_factory=lambda: _Reached(reached),
         config=None,
         preferred_auth="publickey",
+        encryption_algs=_QUICK_FIRST,
         keepalive_interval=_KEEPALIVE_S,
         keepalive_count_max=_KEEPALIVES,
         login_timeout=_LOGIN_S,

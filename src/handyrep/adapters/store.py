@@ -49,9 +49,11 @@ class StateFile:
     def save(self, content: Mapping[str, Any]) -> None:
         """As ports.StateStore.save."""
         try:
-            data = _written(content, self._generation() + 1)
-            self._write_new(data)
-            self._keep_previous()
+            present = _readable(self._path)
+            before = present or _readable(self._previous)
+            self._write_new(_written(content, int(before["generation"]) + 1 if before else 1))
+            if present is not None:
+                self._keep_previous()
             self._new.replace(self._path)
             sync_folder(self._path.parent)
         except (OSError, TypeError, ValueError, RecursionError) as error:
@@ -84,14 +86,6 @@ class StateFile:
             remedy="Put a good copy back, or move both files away to start from handyrep.conf: check first who the master is.",
         )
 
-    def _generation(self) -> int:
-        """Of the newest readable version; a save is what heals unreadable ones, so they count as none here."""
-        try:
-            found = self._newest()
-        except StateError:
-            return 0
-        return 0 if found is None else int(found["generation"])
-
     def _write_new(self, data: bytes) -> None:
         descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -101,11 +95,7 @@ class StateFile:
             os.fsync(file.fileno())
 
     def _keep_previous(self) -> None:
-        """The present version becomes the one before, unless it is damaged: then the older good one stays."""
-        try:
-            _read(self._path)
-        except (OSError, DamagedError):
-            return
+        """The present version becomes the one before. A damaged one must not: then the older good one stays."""
         self._link.unlink(missing_ok=True)
         os.link(self._path, self._link)
         self._link.replace(self._previous)
@@ -122,6 +112,13 @@ def _written(content: Mapping[str, Any], generation: int) -> bytes:
     if len(data) > MAX_BYTES:
         raise ValueError("it is larger than any state HandyRep reads back")
     return data
+
+
+def _readable(path: Path) -> dict[str, Any] | None:
+    """None when it is missing or damaged: the next save is what heals that."""
+    with contextlib.suppress(OSError, DamagedError):
+        return _read(path)
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class Check:
         silent_s = began - self._unheard_since
         picture, possible = await looked_and_tested(engine, silent_s)
         self._unheard_since = max(self._unheard_since, began - engine.settings.failover.call_timeout)
-        engine.take(picture)
+        engine.heed(picture)
         return Situation(
             cluster=engine.cluster,
             picture=picture,
@@ -183,6 +183,7 @@ class Check:
         verdict = self._tell(situation)
         if verdict.move is Move.PROCEED:
             return await self._fail_over(verdict, situation)
+        self._engine.state.update(self._engine.cluster)
         if verdict.move is Move.RESTART:
             return await self._restart_in_place(verdict)
         if verdict.move is Move.FENCE:

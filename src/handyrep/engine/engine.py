@@ -161,9 +161,16 @@ class Engine:
 
     def take(self, picture: Picture) -> Cluster:
         """Make the statuses what the picture shows, and remember what will be needed once the master is gone."""
-        known = remembered(self.cluster, picture) if picture.orders == self.state.orders else self.cluster
-        self.state.update(assess(self._dated(known, picture), picture))
+        self.state.update(self._seen(picture))
         return self.cluster
+
+    def heed(self, picture: Picture) -> None:
+        """As take, but not saved before the next change of the state is."""
+        self.state.heed(self._seen(picture))
+
+    def _seen(self, picture: Picture) -> Cluster:
+        known = remembered(self.cluster, picture) if picture.orders == self.state.orders else self.cluster
+        return assess(self._dated(known, picture), picture)
 
     def _dated(self, cluster: Cluster, picture: Picture) -> Cluster:
         """The cluster with where its master stands at this moment, if that was seen."""
@@ -178,10 +185,6 @@ class Engine:
         """Where the master's WAL may end now; None where the operator does not want to be judged by that, or nothing is known."""
         last = self.cluster.last_seen if self.policy.estimate_lost_wal else None
         return estimated_end(last, self.clock.monotonic())
-
-    def thaw(self) -> None:
-        """A person has decided: automation goes on."""
-        self.state.update(dataclasses.replace(self.cluster, frozen=""))
 
 
 def policy_from(settings: Settings) -> Policy:

@@ -19,10 +19,10 @@ from handyrep.ports import Clock, EventSink, StateStore
 
 
 class State:
-    """`cluster` is the present snapshot; `update` replaces it.
+    """`cluster` is the present snapshot; `update` and `heed` replace it.
 
     `orders` counts the lists of synchronous replicas that were ordered: a look that began before the last of them is too old to say
-    which list is in force. `saved`: whether the disk holds the present snapshot.
+    which list is in force. `saved`: whether the disk holds what the last update left.
     """
 
     def __init__(self, cluster: Cluster, store: StateStore, events: EventSink, clock: Clock) -> None:
@@ -32,6 +32,12 @@ class State:
         self._store = store
         self._events = events
         self._clock = clock
+        self._updated = to_json(cluster)
+
+    def heed(self, cluster: Cluster) -> None:
+        """Take a new snapshot as update does, and leave it to the next update to save it: for what must not keep a failover waiting."""
+        before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
+        self._tell(before, self.cluster)
 
     def update(self, cluster: Cluster) -> None:
         """Take a new snapshot: date the statuses that changed, tell of them, and save when something durable changed.
@@ -39,9 +45,9 @@ class State:
         Raises StateError when it could not be saved; the snapshot in memory is the new one all the same. What was not saved then is
         saved by the next update that can, whether or not that one changes anything.
         """
-        before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
-        self._tell(before, self.cluster)
-        if to_json(before) != to_json(self.cluster):
+        self.heed(cluster)
+        before, self._updated = self._updated, to_json(self.cluster)
+        if self._updated != before:
             self._save()
         elif not self.saved:
             with contextlib.suppress(StateError):
@@ -49,7 +55,7 @@ class State:
 
     def _save(self) -> None:
         self.saved = False
-        self._store.save(to_json(self.cluster))
+        self._store.save(self._updated)
         self.saved = True
 
     def _dated(self, before: Cluster, after: Cluster) -> Cluster:

@@ -157,7 +157,7 @@ async def adopt(on: Running, server: str, cluster: str) -> Result:
                 f"{writable} takes writes: only a server that alone does can be adopted",
                 remedy="Stop the others first: handyrep shutdown NAME",
             )
-        on.engine.thaw()
+        _thaw(on)
         run = new_run(on.engine, RunKind.ADOPTION, "a person made it the master", wanted=server)
         return await on.engine.conductor.begin(run)
 
@@ -173,7 +173,7 @@ async def answer(on: Running, decision: Literal["retry", "settled"]) -> Result:
         if run is not None and decision == "settled":
             _is_recorded(on, run)
         clients = await let_clients_on(on.engine) if run is None and on.engine.cluster.frozen else ""
-        on.engine.thaw()
+        _thaw(on)
         if run is None:
             return success(f"automation goes on{f'; {clients}' if clients else ''}")
         if decision == "settled":
@@ -194,3 +194,8 @@ def _is_recorded(on: Running, run: Run) -> None:
         raise RefusedError(
             f"{run.new_master} took writes and is not recorded as the master", remedy="Record it: handyrep answer retry"
         )
+
+
+def _thaw(on: Running) -> None:
+    """A person has decided: automation goes on."""
+    on.engine.state.update(dataclasses.replace(on.engine.cluster, frozen=""))

@@ -6,7 +6,8 @@ Owns deadlines, revocation, and where a plugin runs: our own on the main loop, a
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
+from types import FunctionType, MethodType
 from typing import Any, Generic, TypeVar
 
 from handyrep.errors import PluginError
@@ -146,7 +147,7 @@ def _bound(plugin: Plugin, contract: Method, arguments: dict[str, Any]) -> Calla
     function = getattr(plugin, contract.name, None)
     if function is None:
         raise PluginError(f"it has no method {contract.name}()")
-    signature = inspect.signature(function)
+    signature = _signature(function)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     by_name = set(arguments) <= names or inspect.Parameter.VAR_KEYWORD in kinds
@@ -159,6 +160,18 @@ def _bound(plugin: Plugin, contract: Method, arguments: dict[str, Any]) -> Calla
         wanted = ", ".join(contract.parameters) or "nothing"
         raise PluginError(f"its method {contract.name}() does not take {wanted}: {error}") from None
     return bound
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Of a method it is found out once: that takes longer than many a call."""
+    if isinstance(function, MethodType) and isinstance(function.__func__, FunctionType):
+        return _of_method(function.__func__)
+    return inspect.signature(function)
+
+
+@lru_cache(maxsize=1024)
+def _of_method(function: FunctionType) -> inspect.Signature:
+    return inspect.signature(MethodType(function, object()))
 
 
 def _names(returned: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Owns checking a plugin's section. Undeclared keys are let through with a warning
 
 import difflib
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -42,12 +43,17 @@ def option(kind: Type[T], default: T, help: str, *, required: bool = False) -> O
     return Option(Directive(kind, default, help, required))
 
 
-def options_of(plugin: type) -> dict[str, Directive[Any]]:
+def options_of(plugin: type) -> Mapping[str, Directive[Any]]:
     """The options a plugin class declares, those of its parents included."""
+    return _declared(plugin)
+
+
+@lru_cache(maxsize=1024)
+def _declared(plugin: type) -> Mapping[str, Directive[Any]]:
     found: dict[str, Directive[Any]] = {}
     for parent in reversed(plugin.__mro__):
         found |= {value.name: value.directive for value in vars(parent).values() if isinstance(value, Option)}
-    return found
+    return MappingProxyType(found)
 
 
 def read_options(plugin: type, given: Raw) -> tuple[Mapping[str, Any], list[str], list[str]]:

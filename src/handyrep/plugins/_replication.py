@@ -3,6 +3,7 @@
 Owns how it comes into a configuration file. Must never let a name or password say more than itself, or show one.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -36,6 +37,17 @@ def conninfo(plugin: "handyrepplugin", replica: str, master: str) -> str:
     return make_conninfo("", **parts)
 
 
+@lru_cache(maxsize=256)
+def upstream(conninfo: str) -> str:
+    """host:port of where a replica with this primary_conninfo receives from; '' when there is none."""
+    try:
+        parts = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        return ""
+    return f"{parts['host']}:{parts.get('port', 5432)}" if parts.get("host") else ""
+
+
+@lru_cache(maxsize=256)
 def calls_itself(conninfo: str, cluster_name: str) -> str:
     """The name under which a replica with this primary_conninfo confirms to its master; '' when it has none to connect to."""
     if not conninfo:

@@ -16,13 +16,17 @@ from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.plugin import Plugin
 from handyrep.ports import Command, Login, Ran, Row, RunAs
 
-# mktemp makes it 0600, whatever the umask. Each program costs about a millisecond, and clients may wait for the file.
+# Nothing stands in it before it has its owner and its mode. Each program costs about a millisecond, and clients may wait for the file.
 _PUT_FILE = """
 set -eu
-temporary=$(mktemp "$1.XXXXXXXX")
+read -r unique < /proc/sys/kernel/random/uuid
+temporary=$1.${unique%%-*}
+umask 077
+set -C
+: > "$temporary"
 trap 'rm -f "$temporary"' EXIT
 [ -z "$3" ] || chown "$3" "$temporary"
-[ "$2" = 0600 ] || chmod "$2" "$temporary"
+chmod "$2" "$temporary"
 dd of="$temporary" conv=fsync status=none
 mv -f "$temporary" "$1"
 trap - EXIT

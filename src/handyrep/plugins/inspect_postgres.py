@@ -3,16 +3,13 @@
 import math
 import shlex
 
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import ProgrammingError
-
 from handyrep.directives import integer, seconds
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.result import Result
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
 from handyrep.plugins._programs import FINDING
-from handyrep.plugins._replication import calls_itself
+from handyrep.plugins._replication import calls_itself, upstream
 from handyrep.plugins.handyrepplugin import handyrepplugin, last_words, nothing_known
 from handyrep.ports import Row
 
@@ -251,12 +248,4 @@ def _facts(row: Row) -> dict[str, object]:
     facts = {key: value for key, value in row.items() if key not in asked_for_more}
     facts["timeline"] = max(int(row["timeline"]), int(row.get("newest_wal") or 0))
     told = str(row["primary_conninfo"] or "")
-    return {**facts, "upstream": _upstream(told), "calls_itself": calls_itself(told, str(row["cluster_name"]))}
-
-
-def _upstream(conninfo: str) -> str:
-    try:
-        parts = conninfo_to_dict(conninfo)
-    except ProgrammingError:
-        return ""
-    return f"{parts['host']}:{parts.get('port', 5432)}" if parts.get("host") else ""
+    return {**facts, "upstream": upstream(told), "calls_itself": calls_itself(told, str(row["cluster_name"]))}

@@ -45,7 +45,7 @@ async def recheck(on: Scene, run: Run, _: str) -> Result:
         failover = on.settings.failover
         look = on.everywhere.look(max(failover.fail_retry_interval, failover.call_timeout))
         picture = await on.meanwhile(look, _hasten_for_the_first(on, run))
-    on.state.update(assess(on.cluster, picture))
+    on.state.heed(assess(on.cluster, picture))
     seen = picture.of(run.old_master)
     stalled = seen.up is Answer.YES and seen.stalled is Answer.YES
     dead_at_home = seen.host_answers is Answer.YES and seen.sees_master is Answer.NO
