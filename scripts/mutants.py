@@ -117,7 +117,7 @@ MUTANTS = (
            "run.signs_of_life and on.hands.needs_silence(name)", "False", "tests/engine/test_before_promote.py::test_a_switchover_never_tries_a_fence_that_needs_silence"),
     Mutant("S-kill", "proxies are reloaded, and sessions on the old master live on", "plugins/_bouncer_change.py",
            "            await self.console.kill(sorted(left.in_use))\n", "            await self.console.reload()\n", "tests/plugins/test_multi_pgbouncer.py::test_d3_after_a_failover_no_session_lives_on_at_the_old_master"),
-    Mutant("S-pause", "one pgbouncer that cannot be paused leaves the others paused", "plugins/multi_pgbouncer.py",
+    Mutant("S-pause", "one pgbouncer that cannot be paused leaves the others paused", "plugins/_held_back_at_bouncers.py",
            'back = await self._at_all_consoles(self._unblocked, "goes on")', "back = done", "tests/plugins/test_bouncer_pause.py::test_one_of_two_that_cannot_be_paused_lets_the_other_go_on"),
     Mutant("S-readers", "a session at a former master counts as a reader's", "plugins/_bouncer_places.py", " and m.name not in cluster.deposed", "",
            "tests/plugins/test_bouncer_readers.py::test_a_deposed_master_keeps_no_reader"),

@@ -367,9 +367,9 @@ class Hastening(WithProxies):
         call = self.plugins.call
 
         async def noted(kind: Kind, name: str, method: str = "run", *rest: Any, **how: Any) -> Result:
-            if kind is Kind.CONNECTION_FAILOVER and method in ("hasten", "run"):
+            if kind is Kind.CONNECTION_FAILOVER and method in ("hasten", "bring", "run"):
                 self.as_it_was.append((method, how["cluster"].master.name))
-                if method == "hasten":
+                if method != "run":
                     await self.hastened()
             return await call(kind, name, method, *rest, **how)
 
@@ -379,11 +379,41 @@ class Hastening(WithProxies):
         """What a call beforehand does."""
 
 
+CALLS = [("hasten", "r1"), ("hasten", "r1"), ("bring", "r1"), ("run", "r1")]
+
+
 async def test_proxies_are_hastened_with_the_cluster_as_it_will_be() -> None:
     """What they try is then the very file that they get."""
     world = Hastening()
     await world.failed_over()
-    assert world.as_it_was == [("hasten", "r1")] * 3 + [("run", "r1")], "in the calm, beside the fence, and the promote"
+    assert world.as_it_was == CALLS, "in the calm, beside the fence, and the promote"
+
+
+@pytest.mark.parametrize("ends", [fail, uncertain])
+async def test_to_the_proxies_nothing_is_brought_before_the_promote_is_known_to_have_been_ordered(ends: Any) -> None:
+    """A promote that was not sent may be another HandyRep's to send, to another replica."""
+    world = Hastening()
+    world.plugins.instead["promotion.run"] = lambda _: ends("the line is dead")
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.look()
+    assert world.plugins.count("promotion.run") == 1
+    assert ("bring", "r1") not in world.as_it_was
+
+
+async def test_to_the_proxies_nothing_is_brought_while_clients_are_still_being_held_back() -> None:
+    """What holds them back is written to the same file."""
+    world = WithProxies()
+    await world.look()
+    world.boxes["m1"].up = False
+    let = hanging(world, blocks)
+    failing_over = asyncio.create_task(world.look())
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert (world.plugins.count("promotion.run"), world.plugins.count("connection_failover.bring")) == (1, 0)
+    let.set()
+    await asyncio.wait_for(failing_over, 5)
+    assert world.plugins.count("connection_failover.run") == 1
 
 
 async def test_a_proxy_that_hangs_beforehand_keeps_the_failover_waiting_for_a_moment_only() -> None:
@@ -394,7 +424,7 @@ async def test_a_proxy_that_hangs_beforehand_keeps_the_failover_waiting_for_a_mo
     world = Hanging()
     async with asyncio.timeout(10):
         await world.failed_over()
-    assert world.as_it_was == [("hasten", "r1")] * 3 + [("run", "r1")], "in the calm, beside the fence, and the promote"
+    assert world.as_it_was == CALLS, "in the calm, beside the fence, and the promote"
     assert not world.engine.cluster.proxies_behind
 
 

@@ -13,6 +13,7 @@ from tests.engine.world import Imagined
 
 SUCCESS, FAIL = Outcome.SUCCESS, Outcome.FAIL
 ACTING = (
+    "connection_failover.bring",
     "connection_failover.hasten",
     "connection_failover.pause",
     "connection_failover.run",
@@ -52,7 +53,7 @@ async def test_clients_wait_only_while_there_is_no_master() -> None:
         "connection_failover.pause",
         "fence.run m1",
         "promotion.run r1",
-        "connection_failover.hasten r1",
+        "connection_failover.bring r1",
         "connection_failover.run r1",
     ]
 

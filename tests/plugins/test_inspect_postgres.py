@@ -250,6 +250,27 @@ async def test_a_write_is_a_commit_in_the_wal_and_only_a_master_takes_it(m1: Nod
     assert "a write was refused" in refused.details
 
 
+async def test_one_that_was_promoted_is_known_at_once_and_not_before(house: Estate, m1: Node) -> None:
+    replica = house.replica("r7", m1)
+    async with plugins(replica.server("replica"), failover={"call_timeout": 5.0}) as known:
+
+        async def promoted() -> Result:
+            return await known.call(Kind.INSPECT, "inspect_postgres", "promoted", servername="r7")
+
+        waits = asyncio.create_task(promoted())
+        await asyncio.sleep(0.5)
+        assert not waits.done()
+        await asyncio.to_thread(replica.sql, "select pg_promote()")
+        assert (await waits).outcome is SUCCESS
+        assert (await promoted()).outcome is SUCCESS
+
+
+async def test_one_that_is_not_promoted_in_time_is_in_recovery_still(r1: Node) -> None:
+    async with plugins(r1.server("replica"), failover={"call_timeout": 0.3}) as known:
+        told = await known.call(Kind.INSPECT, "inspect_postgres", "promoted", servername="r1")
+    assert (told.outcome, told.details) == (FAIL, "it is in recovery still")
+
+
 async def test_a_write_does_not_wait_for_replicas_that_are_gone(m1: Node) -> None:
     m1.sql("alter system set synchronous_standby_names = 'nobody_of_that_name'")
     m1.sql("select pg_reload_conf()")

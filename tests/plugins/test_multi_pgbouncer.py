@@ -12,7 +12,7 @@ import pytest
 from handyrep.model.answer import Outcome
 from handyrep.model.cluster import Member
 from handyrep.model.status import Health
-from handyrep.plugins import _bouncer_console, _bouncer_host
+from handyrep.plugins import _bouncer_console, _bouncer_host, multi_pgbouncer
 from handyrep.plugins._bouncer_config import MARK
 from tests.adapters.ports import free_port
 from tests.factories import make_member
@@ -344,6 +344,55 @@ async def test_a_file_that_includes_another_one_is_tried_again_after_a_moment(
         for times in (1, 2):
             assert (await plugin.call("hasten", newmaster="r1")).outcome is SUCCESS
             assert tried.read_text().count("x") == times
+
+
+def written_at(file: Path) -> int:
+    """Another one each time that the file is replaced."""
+    return file.stat().st_ctime_ns
+
+
+async def test_what_was_brought_takes_effect_with_run_which_does_not_put_it_there_once_more(
+    plugin: Managed, pair: Pair, one_running: Bouncer
+) -> None:
+    assert (await plugin.call(newmaster="m1")).outcome is SUCCESS
+    assert (await plugin.call("bring", newmaster="r1")).outcome is SUCCESS
+    brought = written_at(one_running.ini)
+    assert one_running.leads()["postgres"] == pair.master.port
+    assert f"postgres = host=127.0.0.1 port={pair.replica.port} " in one_running.ini.read_text()
+    assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+    assert (one_running.leads()["postgres"], written_at(one_running.ini)) == (pair.replica.port, brought)
+    assert (await plugin.call(newmaster="r1")).outcome is SUCCESS
+    assert written_at(one_running.ini) != brought, "it counts once"
+
+
+@pytest.mark.parametrize("between", ["block", "another master", "a long time"])
+async def test_what_was_brought_does_not_count_for_another_file_or_after_others_wrote_it(
+    plugin: Managed, pair: Pair, one_running: Bouncer, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    assert (await plugin.call("bring", newmaster="r1")).outcome is SUCCESS
+    brought, master = written_at(one_running.ini), "m1" if between == "another master" else "r1"
+    if between == "block":
+        assert (await plugin.call("block")).outcome is SUCCESS
+    if between == "a long time":
+        monkeypatch.setattr(multi_pgbouncer, "_JUST_S", -1.0)
+    done = await plugin.call(newmaster=master)
+    assert done.outcome is SUCCESS, done
+    assert one_running.leads()["postgres"] == (pair.master.port if master == "m1" else pair.replica.port)
+    assert written_at(one_running.ini) != brought
+
+
+async def test_nothing_is_brought_to_one_that_is_away_or_would_not_take_it(
+    pair: Pair, one_running: Bouncer, tmp_path: Path
+) -> None:
+    before = one_running.ini.read_text()
+    template = TEMPLATE + "pool_mode = nonsense\n"
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path, template=template) as plugin:
+        assert (await plugin.call("bring", newmaster="r1")).outcome is FAIL
+    async with managed(cluster_with(pair, one_running), one_running.ini, tmp_path) as plugin:
+        os.kill(pid_of(one_running), signal.SIGKILL)
+        await eventually(lambda: not Path(f"/proc/{pid_of(one_running)}/exe").exists())
+        told = await plugin.call("bring", newmaster="r1")
+    assert (told.outcome, one_running.ini.read_text()) == (UNCERTAIN, before), told
 
 
 async def test_a_file_that_was_refused_is_tried_again(pair: Pair, one_running: Bouncer, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Answered:
 class Everything(Plugin):
     """What is known of every plugin of the imagined cluster: it has all optional methods but those of a fence that keeps something up, and needs no silence."""
 
-    halt = resume = tidy = block = unblock = once = pause = hasten = hindrances = Plugin.success
+    halt = resume = tidy = block = unblock = once = promoted = pause = hasten = bring = hindrances = Plugin.success
 
 
 class Registry:

@@ -25,7 +25,7 @@ class failplugin(handyrepplugin):
 
     init = poll = write = host = sees = release = block = unblock = start = stop = run
     keep = leave = follow = halt = resume = lost = tidy = read = run
-    once = hindrances = hasten = pause = leads = run
+    once = promoted = hindrances = hasten = bring = pause = leads = run
     """Every method of every kind: a stand-in must never lack what is asked of it."""
 
     def _refusal(self) -> Result:

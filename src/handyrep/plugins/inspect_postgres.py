@@ -79,6 +79,16 @@ where pid <> pg_backend_pid() and usename = current_user and state = 'active' an
 """
 _MOST_HANGING = 5
 """So many of our own writes may hang there before no further one is tried: each holds a connection until the disk works again."""
+# The server itself looks every millisecond: to be asked that often would take processor time from what is waited for.
+_PROMOTED = """
+with recursive looked as (
+    select 1 as times, pg_is_in_recovery() as still
+    union all
+    select times + 1, case when pg_sleep(0.001) is null then true else pg_is_in_recovery() end from looked where still and times < %s
+)
+select not bool_and(still) as promoted from looked
+"""
+_LOOKS_PER_S = 1000
 _COLLATIONS = """
 select count(*) as number, min(collname) as one from pg_collation
 where collversion <> pg_collation_actual_version(oid)
@@ -94,7 +104,7 @@ _NOT_THERE = 90
 class inspect_postgres(handyrepplugin):
     """Logs in and asks; writes a test message on a master; runs test_ssh_command on the host.
 
-    Does: run() a SELECT; write() one message in the WAL and, until it is committed, a small file in the data directory;
+    Does: run() and promoted() a SELECT; write() one message in the WAL and, until it is committed, a small file in the data directory;
     host() test_ssh_command; sees() pg_isready on the server's host.
     Touches on the server: reads system views; write() adds some bytes to the WAL.
     Needs: a login for handyrep_user with pg_monitor or superuser: to others a replica looks as if it received nothing; SSH for
@@ -138,8 +148,8 @@ class inspect_postgres(handyrepplugin):
     async def write(self, servername: str) -> Result:
         """SUCCESS when a write was committed; FAIL with stalled = True when none has been for so long that the storage must hang."""
         try:
-            before = (await self.query(servername, _HANGING))[0]
-            if int(before["hanging"]) >= _MOST_HANGING:
+            before = (await self.query(servername, _HANGING))[0] if servername in self.memory else None
+            if before is not None and int(before["hanging"]) >= _MOST_HANGING:
                 return self._hangs(servername, str(before["at"]))
             row = (await self.query(servername, _WRITE, timeout_s=self.settings.failover.call_timeout * 2))[0]
         except DatabaseError as error:
@@ -149,6 +159,17 @@ class inspect_postgres(handyrepplugin):
             return await self._unanswered(servername, nothing_known(error))
         self.memory.pop(servername, None)
         return self.success(f"wrote at {row['at']}")
+
+    async def promoted(self, servername: str) -> Result:
+        """SUCCESS once it has left recovery."""
+        looks = int(min(self.settings.failover.call_timeout, self.call.left_s() / 2) * _LOOKS_PER_S)
+        try:
+            row = (await self.query(servername, _PROMOTED, looks))[0]
+        except DatabaseError as error:
+            return self.fail(f"PostgreSQL answered with an error: {error.what}", alive=True)
+        except NoAnswerError as error:
+            return self.fail(nothing_known(error))
+        return self.success() if row["promoted"] else self.fail("it is in recovery still")
 
     async def hindrances(self, servername: str) -> Result:
         """What a switchover of this master should wait for."""
@@ -173,6 +194,7 @@ class inspect_postgres(handyrepplugin):
 
     async def _unanswered(self, servername: str, why: str) -> Result:
         """A write that did not end hangs only where the same server goes on answering, and has one of ours at work."""
+        self.memory.setdefault(servername, ("", self.call.world.clock.monotonic()))
         try:
             now = (await self.query(servername, _HANGING))[0]
         except (DatabaseError, NoAnswerError):

@@ -1,6 +1,7 @@
 """multi_pgbouncer: points every pgbouncer at the right servers."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable
 
 from handyrep.directives import boolean, choice, list_of, path, service, text, word
 from handyrep.errors import HandyRepError, NoAnswerError, PluginError
@@ -9,33 +10,30 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._at_once import both, on_each, together
+from handyrep.plugins._at_once import both, together
 from handyrep.plugins._bouncer_before import Before, longest_failover_s
 from handyrep.plugins._bouncer_change import Change
-from handyrep.plugins._bouncer_config import File, Target
+from handyrep.plugins._bouncer_config import File
 from handyrep.plugins._bouncer_console import Console
-from handyrep.plugins._bouncer_gate import Gate
 from handyrep.plugins._bouncer_host import BouncerHost
-from handyrep.plugins._bouncer_places import leads_to, place_of, places, places_of_others, readable
+from handyrep.plugins._bouncer_places import place_of, places, places_of_others, readable
 from handyrep.plugins._bouncer_plan import plans_of, template_of
-from handyrep.plugins._left_at_bouncers import tells_of_bouncers
+from handyrep.plugins._held_back_at_bouncers import brought_to, holds_back_at_bouncers
 from handyrep.plugins._proxies_told import led, let_in
 from handyrep.plugins.handyrepplugin import last_words
 
 SUCCESS = Outcome.SUCCESS
-_CALLS_PER_BOUNCER = 20
-"""So many times call_timeout may one pgbouncer take: one that does not answer must not hold up a failover for long."""
-
-_SHARE_OF_A_PAUSE, _SHARE_OF_THE_WAIT = 0.6, 0.5
-"""Of its time, for pausing, and in it for waiting: in what remains, all that was paused must be let on again."""
+_JUST_S = 5.0
+"""So old may a file be that bring() has put there."""
 
 
-class multi_pgbouncer(tells_of_bouncers):
+class multi_pgbouncer(holds_back_at_bouncers):
     """Manages the connection lists of all enabled servers of role pgbouncer.
 
     Does: run() renders pgbouncer.ini from the template, reads what came out as pgbouncer would, lets the host's own pgbouncerbin read it
     too, replaces the file in one step, makes it take effect and reads from every pgbouncer's console that it leads to the new master now; init() the same outside a failover,
-    for one or all; hasten() lets pgbouncerbin read the file beforehand, which then counts for two and a half minutes; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
+    for one or all; hasten() lets pgbouncerbin read the file beforehand, which then counts for two and a half minutes; bring()
+    replaces it while the new master is being promoted, and run() makes it take effect; poll() logs in through it as handyrep_user to handyrep_db; block() adds lines to pgbouncer.ini by which every name
     that leads to the cluster leads nowhere, for a pgbouncer that restarts, and KILLs these names, so that clients wait; pause() does the
     same with PAUSE, so that transactions come to their end, for a switchover; unblock() takes the lines away and RESUMEs. Names with readonly_suffix lead to a healthy replica, the one of lowest
     failover_priority; with all_replicas to each of them, numbered; to the master when there is none. leads() sees whether they still
@@ -114,36 +112,28 @@ class multi_pgbouncer(tells_of_bouncers):
 
     async def hasten(self, newmaster: str) -> Result:
         """Let each pgbouncer's host try the file that run() is to put there: what it takes is not tried again for a moment."""
-        try:
-            chosen = self._chosen(None)
-            plans = plans_of(self, newmaster, chosen)
-        except HandyRepError as error:
-            return self.fail(str(error))
 
-        async def tried(server: Server) -> Result:
-            refused = await self._before(server).objection(plans[server.name])
-            return self.success() if refused is None else refused
+        async def tried(server: Server, plan: File) -> Result | None:
+            return await self._before(server).objection(plan)
 
-        return together(await self._on_each(chosen, tried, acts=False), "takes its next file")
+        return await self._beforehand(newmaster, tried, "takes its next file", acts=False)
 
-    async def block(self) -> Result:
-        """SUCCESS when no pgbouncer has a session left at a server of the cluster, and new clients wait."""
-        return await self._at_all_consoles(self._blocked, "holds its clients back")
+    async def bring(self, newmaster: str) -> Result:
+        """Put the file there that run() is to put, and let no pgbouncer read it yet."""
 
-    async def pause(self) -> Result:
-        """SUCCESS when nobody's work is under way at a server of the cluster, and new work waits. Else all go on as before."""
-        limit_s = self.call.left_s() * _SHARE_OF_A_PAUSE
-        done = await self._at_all_consoles(self._paused, "lets its clients wait", limit_s=limit_s)
-        if done.outcome is SUCCESS:
-            return done
-        back = await self._at_all_consoles(self._unblocked, "goes on")
-        if back.outcome is SUCCESS:
-            return self.fail(f"{done.details}: all go on as before", **dict(done.extra))
-        return self.uncertain(f"{done.details}; not all go on: {back.details}", **dict(done.extra))
+        async def brought(server: Server, plan: File) -> Result | None:
+            before = self._before(server)
+            refused, heard = await both(before.objection(plan), before.heard())
+            if isinstance(heard, NoAnswerError):
+                raise heard
+            why_not = heard if refused is None else refused
+            if why_not is None:
+                why_not = await self._put(server, plan)
+            if why_not is None:
+                self.memory[brought_to(server)] = plan.text, self.call.world.clock.monotonic()
+            return why_not
 
-    async def unblock(self) -> Result:
-        """Let clients on at every pgbouncer that leads to the recorded master."""
-        return await self._at_all_consoles(self._unblocked, "lets its clients on")
+        return await self._beforehand(newmaster, brought, "has its next file", acts=True)
 
     async def test(self, servername: str | None = None) -> Result:
         """FAIL when the file cannot be rendered or written, or a console cannot be used."""
@@ -163,25 +153,25 @@ class multi_pgbouncer(tells_of_bouncers):
         told = [f"{name}: {one.details}" for name, one in looked.items() if one.outcome is SUCCESS and one.details]
         return together(looked, "can be managed", warnings=told)
 
-    def gates(self, leads: Callable[[Server], Callable[[Target], bool]]) -> dict[str, Gate]:
-        """What holds clients back at each pgbouncer that is managed, of the names of which `leads` is true there.
-
-        Raises PluginError when it is not clear which are managed.
-        """
-        return {server.name: self._gate(server, leads(server)) for server in self._bouncers()}
-
     def _bouncers(self) -> list[Server]:
         """The pgbouncers this plugin manages. Raises PluginError when that is not clear."""
         return [member.server for member in self.cluster.by_role(Role.PGBOUNCER)]
 
-    def _gate(self, server: Server, leads: Callable[[Target], bool]) -> Gate:
-        return Gate(self._host(server), self._console(server), self.config_location, leads, self.call.world.clock)
+    async def _beforehand(
+        self, newmaster: str, act: Callable[[Server, File], Awaitable[Result | None]], well: str, *, acts: bool
+    ) -> Result:
+        """`act` at each, with the file it is to have under this master; what it gives is why that was not done."""
+        try:
+            chosen = self._chosen(None)
+            plans = plans_of(self, newmaster, chosen)
+        except HandyRepError as error:
+            return self.fail(str(error))
 
-    def _chosen(self, bouncerserver: str | None) -> list[Server]:
-        found = [server for server in self._bouncers() if bouncerserver in (None, server.name)]
-        if not found and bouncerserver is not None:
-            raise PluginError(f"{bouncerserver} is not an enabled server of role pgbouncer")
-        return found
+        async def acted(server: Server) -> Result:
+            why_not = await act(server, plans[server.name])
+            return self.success() if why_not is None else why_not
+
+        return together(await self._on_each(chosen, acted, acts=acts), well)
 
     async def _rewritten(self, newmaster: str | None, bouncerserver: str | None) -> Result:
         """Everything that can be known to be wrong is found before the first pgbouncer is touched."""
@@ -201,9 +191,10 @@ class multi_pgbouncer(tells_of_bouncers):
             return refused
         if isinstance(heard, Result):
             return heard
-        ran = await before.host.put(plan.text)
-        if ran.exit_status != 0:
-            return self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}")
+        if not self._was_just_brought(server, plan):
+            failed = await self._put(server, plan)
+            if failed is not None:
+                return failed
         try:
             if heard is not None and not await before.revived(self.service_name, self.call.world.clock):
                 raise heard
@@ -213,27 +204,17 @@ class multi_pgbouncer(tells_of_bouncers):
                 f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
             )
 
-    async def _at_all_consoles(
-        self, act: Callable[[Server], Awaitable[Result]], well: str, *, limit_s: float | None = None
-    ) -> Result:
-        try:
-            return together(await self._on_each(self._chosen(None), act, limit_s=limit_s), well)
-        except PluginError as error:
-            return self.fail(str(error))
+    async def _put(self, server: Server, plan: File) -> Result | None:
+        """A FAIL when it could not be."""
+        ran = await self._host(server).put(plan.text)
+        return (
+            self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}") if ran.exit_status else None
+        )
 
-    async def _blocked(self, server: Server) -> Result:
-        gate = self._gate_to_the_cluster(server)
-        view = await gate.look()
-        await gate.shut(view)
-        await gate.cut(view)
-        return self.success(f"{len(view.names)} names are held back")
-
-    async def _paused(self, server: Server) -> Result:
-        gate = self._gate_to_the_cluster(server)
-        view = await gate.look()
-        await gate.shut(view)
-        await gate.pause(view, self.call.left_s() * _SHARE_OF_THE_WAIT, place_of(self.master()))
-        return self.success(f"{len(view.names)} names are paused")
+    def _was_just_brought(self, server: Server, plan: File) -> bool:
+        """It counts once: what takes no effect is put there again."""
+        text, at_s = self.memory.pop(brought_to(server), ("", -math.inf))
+        return bool(text == plan.text and self.call.world.clock.monotonic() - at_s <= _JUST_S)
 
     async def _unblocked(self, server: Server) -> Result:
         """A name that leads to another server than the recorded master must stay held back."""
@@ -243,10 +224,6 @@ class multi_pgbouncer(tells_of_bouncers):
             return self.fail(f"it does not lead to {master.name}, so its clients still wait")
         await gate.open()
         return self.success()
-
-    def _gate_to_the_cluster(self, server: Server) -> Gate:
-        ours = places(self.cluster, server)
-        return self._gate(server, lambda target: leads_to(target, ours))
 
     async def _logged_in(self, server: Server) -> Result:
         await self.query(server.name, "select 1", fresh=True, timeout_s=self.settings.failover.call_timeout)
@@ -271,14 +248,3 @@ class multi_pgbouncer(tells_of_bouncers):
 
     def _console(self, server: Server) -> Console:
         return Console(self, server, self.settings.failover.call_timeout, fresh=self.refresh == "restart")
-
-    async def _on_each(
-        self,
-        chosen: Iterable[Server],
-        act: Callable[[Server], Awaitable[Result]],
-        *,
-        acts: bool = True,
-        limit_s: float | None = None,
-    ) -> dict[str, Result]:
-        limit_s = self.settings.failover.call_timeout * _CALLS_PER_BOUNCER if limit_s is None else limit_s
-        return await on_each(chosen, act, limit_s=limit_s, acts=acts)

@@ -30,6 +30,8 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
     told: dict[str, object] = {}
 
     async def writes() -> bool:
+        if on.hands.able(Kind.INSPECT, "promoted"):
+            await on.hands.use(Kind.INSPECT, "promoted", server=on.server(run.new_master))
         facts = await on.observer.facts(run.new_master)
         if facts is None or facts.in_recovery:
             return False
@@ -39,7 +41,7 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
         return written.outcome is Outcome.SUCCESS
 
     seen = on.until(writes, _CONFIRM_FOR_S)
-    if await on.meanwhile(seen, hasten_proxies(on, run, run.new_master), _hasten_replicas(on, run)):
+    if await on.meanwhile(seen, _bring_to_proxies(on, run), _hasten_replicas(on, run)):
         return success(f"{run.new_master} takes writes", **told)
     return uncertain(
         f"{run.new_master} was ordered to become the master and does not take writes yet. Look at its log; if it still is a replica,"
@@ -54,14 +56,28 @@ async def hasten_proxies(on: Scene, run: Run, new_master: str) -> None:
         await on.hands.use(Kind.CONNECTION_FAILOVER, "hasten", newmaster=new_master, cluster=to_be)
 
 
+async def _bring_to_proxies(on: Scene, run: Run) -> None:
+    """Let them have what they are to lead clients by. repoint sees for itself; where they cannot be brought it, they prepare at least."""
+    if not (_was_ordered(run) and on.hands.able(Kind.CONNECTION_FAILOVER, "bring")):
+        return await hasten_proxies(on, run, run.new_master)
+    await on.holding.ended()
+    to_be = recorded(on.cluster, run, run.new_master)
+    await on.hands.use(Kind.CONNECTION_FAILOVER, "bring", newmaster=run.new_master, cluster=to_be)
+    return None
+
+
+def _was_ordered(run: Run) -> bool:
+    """A promote that was not sent may be another HandyRep's to send."""
+    promoted = run.last(Step(stages.PROMOTE.id))
+    return promoted is not None and promoted.outcome is Outcome.SUCCESS
+
+
 async def _hasten_replicas(on: Scene, run: Run) -> None:
     """Where commits wait for replicas, tell them to receive from the new master while it is becoming one. follow sees for itself.
 
-    Only after a promote that was ordered: before it there is a way back, and one that was not sent may be another HandyRep's to send.
+    Only after a promote that was ordered: before it there is a way back.
     """
-    promoted = run.last(Step(stages.PROMOTE.id))
-    ordered = promoted is not None and promoted.outcome is Outcome.SUCCESS
-    if run.synchronous and ordered and on.hands.able(Kind.FOLLOW, "hasten"):
+    if run.synchronous and _was_ordered(run) and on.hands.able(Kind.FOLLOW, "hasten"):
         named = [on.server(name) for name in stages.subjects(stages.FOLLOW, run) if name not in on.busy]
         told = [on.hands.use(Kind.FOLLOW, "hasten", server=one, newmaster=run.new_master) for one in named]
         await asyncio.gather(*told)
