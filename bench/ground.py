@@ -56,8 +56,10 @@ class Layout:
 
 
 async def ready(handyrep: Watched, cluster: LabCluster, proxies: list[LabProxy], folder: Path) -> None:
-    """Wait until all is well, with pgbouncers that are HandyRep's."""
+    """Wait until all is well, with pgbouncers that are HandyRep's. Their folder is the account's, as docs/proxies.md says."""
     await handyrep.settled(cluster)
+    for proxy in proxies:
+        proxy.host.inside("chown", "postgres:", "/etc/pgbouncer")
     if proxies:
         await handyrep.manages_proxies(folder / "templates")
     await handyrep.healthy()
