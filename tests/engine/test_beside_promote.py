@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from handyrep.engine.steps import after
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, fail, uncertain
 from tests.engine.world import Imagined
@@ -27,6 +28,28 @@ async def test_where_commits_wait_for_replicas_those_are_told_to_follow_beside_t
     assert world.master == "r1"
     calls = [call for call in world.plugins.calls if call.startswith(("promotion", "follow", "slots.run"))]
     assert calls == ["promotion.run r1", "follow.hasten r2", "slots.run r1", "follow.run r2"]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+async def test_those_that_follow_already_are_left_alone_for_a_moment_to_catch_up(*, follows: bool) -> None:
+    """And those that could not be told to are seen to at once."""
+    world = Imagined(synchronous_required=1)
+    world.boxes["m1"].synchronous = 'ANY 1 ("r1", "r2")'
+    slept, sleep = list[float](), world.clock.sleep
+
+    async def noted(duration_s: float) -> None:
+        if world.plugins.count("promotion.run") and not world.plugins.count("slots.run"):
+            slept.append(duration_s)
+        await sleep(duration_s)
+
+    world.clock.sleep = noted  # type: ignore[method-assign]
+    if not follows:
+        world.plugins.instead["follow.hasten"] = lambda _: fail("its slot is not there")
+    await world.look()
+    world.boxes["m1"].up = False
+    await world.look()
+    assert world.master == "r1"
+    assert (after._CATCH_UP_S in slept) is follows
 
 
 async def test_where_commits_wait_for_nobody_it_would_only_take_time_from_the_promote() -> None:

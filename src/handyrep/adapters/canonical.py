@@ -7,6 +7,9 @@ import hashlib
 import json
 from typing import Any
 
+_PLAIN = json.JSONEncoder(allow_nan=False)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 class DamagedError(ValueError):
     """Why a text is not what was written, as the end of a sentence."""
@@ -14,13 +17,12 @@ class DamagedError(ValueError):
 
 def plain(content: object) -> Any:
     """What reading it back will give: tuples become lists, keys become text. Raises TypeError, ValueError, RecursionError."""
-    return json.loads(json.dumps(content, allow_nan=False))
+    return json.loads(_PLAIN.encode(content))
 
 
 def checksum(content: object) -> str:
     """SHA-256 over the canonical form of a plain value."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def strict_object(data: bytes) -> dict[str, Any]:

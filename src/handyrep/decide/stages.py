@@ -23,15 +23,21 @@ class Then(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage. `fail` and `uncertain` say where these ends lead; `sentence` is what it does, {subject} its server or plugin."""
+    """One stage. `fail` and `uncertain` say where these ends lead; `sentence` is what it does, {subject} its server or plugin.
+
+    `looks`: it changes nothing anywhere, so nothing is lost where it is not known afterwards that it was begun.
+    """
 
     id: str
     sentence: str
     fail: Then
     uncertain: Then
+    looks: bool = False
 
 
-RECHECK = Stage("recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO)
+RECHECK = Stage(
+    "recheck", "look once more from everywhere whether {old} is really gone", Then.UNDO, Then.UNDO, looks=True
+)
 PREFLIGHT = Stage("preflight", "check that {old} is well and that a replica can take over", Then.UNDO, Then.UNDO)
 HASTEN = Stage("hasten", "let {old} do now what would make its stop last", Then.HEED, Then.HEED)
 PAUSE = Stage("pause", "let clients' work come to its end with {subject}, and new work wait", Then.UNDO, Then.UNDO)
@@ -41,7 +47,7 @@ FREEZE = Stage(
     "freeze", "let no replica receive anything more, so that their positions stand still", Then.HEED, Then.WAIT
 )
 RESCUE = Stage("rescue", "give the best replica the WAL that {old} wrote and never sent", Then.HEED, Then.HEED)
-CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO)
+CHOOSE = Stage("choose", "look at the replicas again and choose the new master", Then.UNDO, Then.UNDO, looks=True)
 AGREE = Stage(
     "agree", "tell {new} which replicas its commits wait for, before anybody can write there", Then.UNDO, Then.UNDO
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from handyrep.decide import stages
 from handyrep.errors import StateError
 from handyrep.model.answer import Outcome
 from handyrep.model.run import Ended, Run, RunKind, Step
@@ -29,8 +30,12 @@ class Journal:
         self._write("open", **_run_to_json(run))
 
     def intend(self, run: Run, step: Step) -> None:
-        """Write down that a step is about to be done. Raises StateError, and then it may not be done."""
-        self._write("intend", run.epoch, stage=step.stage, subject=step.subject)
+        """Write down that a step is about to be done. Raises StateError, and then it may not be done.
+
+        Of a stage that only looks this becomes durable with the next intention.
+        """
+        write = self._log.note if stages.BY_ID[step.stage].looks else self._log.append
+        write(self._dated("intend", run.epoch, stage=step.stage, subject=step.subject))
 
     def ended(self, run: Run, ended: Ended) -> None:
         """Write down how a step ended. Raises StateError; after a restart that step counts as uncertain.

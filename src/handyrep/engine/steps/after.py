@@ -15,6 +15,8 @@ from handyrep.model.result import Result, fail, success, uncertain
 from handyrep.model.run import Run, Step
 from handyrep.plugin_api.contract import Kind
 
+_CATCH_UP_S = 0.05
+"""So long those that commits wait for are left alone with the new master, once they have been told to follow: it is what clients wait for."""
 _CONFIRM_FOR_S = 5.0
 """One confirm step looks for so long; the engine repeats it for as long as it takes."""
 
@@ -26,7 +28,7 @@ async def promote(on: Scene, run: Run, _: str) -> Result:
 
 
 async def confirm(on: Scene, run: Run, _: str) -> Result:
-    """SUCCESS once the new master was seen to take a write. What clients would wait for next begins meanwhile."""
+    """SUCCESS once the new master was seen to take a write. What clients would wait for next begins meanwhile; `hastened`: who follows already."""
     told: dict[str, object] = {}
 
     async def writes() -> bool:
@@ -40,8 +42,11 @@ async def confirm(on: Scene, run: Run, _: str) -> Result:
         written = await on.hands.use(Kind.INSPECT, "write", server=on.server(run.new_master))
         return written.outcome is Outcome.SUCCESS
 
+    async def hasten() -> None:
+        told.update(hastened=await _hastened_replicas(on, run))
+
     seen = on.until(writes, _CONFIRM_FOR_S)
-    if await on.meanwhile(seen, _bring_to_proxies(on, run), _hasten_replicas(on, run)):
+    if await on.meanwhile(seen, _bring_to_proxies(on, run), hasten()):
         return success(f"{run.new_master} takes writes", **told)
     return uncertain(
         f"{run.new_master} was ordered to become the master and does not take writes yet. Look at its log; if it still is a replica,"
@@ -72,15 +77,17 @@ def _was_ordered(run: Run) -> bool:
     return promoted is not None and promoted.outcome is Outcome.SUCCESS
 
 
-async def _hasten_replicas(on: Scene, run: Run) -> None:
+async def _hastened_replicas(on: Scene, run: Run) -> list[str]:
     """Where commits wait for replicas, tell them to receive from the new master while it is becoming one. follow sees for itself.
 
     Only after a promote that was ordered: before it there is a way back.
     """
-    if run.synchronous and _was_ordered(run) and on.hands.able(Kind.FOLLOW, "hasten"):
-        named = [on.server(name) for name in stages.subjects(stages.FOLLOW, run) if name not in on.busy]
-        told = [on.hands.use(Kind.FOLLOW, "hasten", server=one, newmaster=run.new_master) for one in named]
-        await asyncio.gather(*told)
+    if not (run.synchronous and _was_ordered(run) and on.hands.able(Kind.FOLLOW, "hasten")):
+        return []
+    named = [name for name in stages.subjects(stages.FOLLOW, run) if name not in on.busy]
+    asked = [on.hands.use(Kind.FOLLOW, "hasten", server=on.server(name), newmaster=run.new_master) for name in named]
+    told = await asyncio.gather(*asked)
+    return [name for name, one in zip(named, told, strict=True) if one.outcome is Outcome.SUCCESS]
 
 
 async def record(on: Scene, run: Run, _: str) -> Result:
@@ -119,6 +126,9 @@ def _may_be_ordered(run: Run) -> tuple[str, ...]:
 
 async def slots(on: Scene, run: Run, _: str) -> Result:
     """Make the slots that the others use, before they follow."""
+    confirmed, followers = run.last(Step(stages.CONFIRM.id)), stages.subjects(stages.FOLLOW, run)
+    if followers and confirmed is not None and list(followers) == confirmed.extra.get("hastened"):
+        await on.clock.sleep(_CATCH_UP_S)
     return await make_slots(on, run.new_master)
 
 
