@@ -185,24 +185,34 @@ class multi_pgbouncer(holds_back_at_bouncers):
 
     async def _rewrite(self, server: Server, plan: File) -> Result:
         """Nothing is pushed to a pgbouncer that would not take it; one that is away finds its file when it is back."""
+        text, at_s = self.memory.pop(brought_to(server), ("", -math.inf))
+        if text == plan.text and self.call.world.clock.monotonic() - at_s <= _JUST_S:
+            return await self._read(server, plan)
         before = self._before(server)
         refused, heard = await both(before.objection(plan), before.heard())
         if refused is not None:
             return refused
         if isinstance(heard, Result):
             return heard
-        if not self._was_just_brought(server, plan):
-            failed = await self._put(server, plan)
-            if failed is not None:
-                return failed
+        failed = await self._put(server, plan)
+        if failed is not None:
+            return failed
+        if heard is not None and not await before.revived(self.service_name, self.call.world.clock):
+            return self._is_away(heard)
+        return await self._read(server, plan)
+
+    async def _read(self, server: Server, plan: File) -> Result:
+        """Let it use the file that was put there."""
         try:
-            if heard is not None and not await before.revived(self.service_name, self.call.world.clock):
-                raise heard
             return await self._change(server, plan).take_effect(plan)
         except NoAnswerError as error:
-            return self.uncertain(
-                f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
-            )
+            return self._is_away(error)
+
+    def _is_away(self, error: NoAnswerError) -> Result:
+        told = (
+            f"{self.config_location} is written; whether pgbouncer runs, and where it leads, is not known: {error.what}"
+        )
+        return self.uncertain(told)
 
     async def _put(self, server: Server, plan: File) -> Result | None:
         """A FAIL when it could not be."""
@@ -210,11 +220,6 @@ class multi_pgbouncer(holds_back_at_bouncers):
         return (
             self.fail(f"{self.config_location} could not be replaced: {last_words(ran)}") if ran.exit_status else None
         )
-
-    def _was_just_brought(self, server: Server, plan: File) -> bool:
-        """It counts once: what takes no effect is put there again."""
-        text, at_s = self.memory.pop(brought_to(server), ("", -math.inf))
-        return bool(text == plan.text and self.call.world.clock.monotonic() - at_s <= _JUST_S)
 
     async def _unblocked(self, server: Server) -> Result:
         """A name that leads to another server than the recorded master must stay held back."""
