@@ -42,6 +42,14 @@ def test_what_is_heeded_counts_and_is_told_at_once_and_saved_with_the_next_chang
     assert from_json(store.load() or {}).members["r1"].status.reason == "gone"
 
 
+def test_what_is_heeded_and_is_more_than_a_status_is_saved_at_once(state: State, store: MemoryStore) -> None:
+    """A proof may rest on it, and HandyRep may be killed before the next change."""
+    lost(state)
+    state.heed(dataclasses.replace(state.cluster, synchronous_standby_names="ANY 1 (r1)"))
+    kept = from_json(store.load() or {})
+    assert (kept.synchronous_standby_names, kept.members["r1"].status.reason) == ("ANY 1 (r1)", "gone")
+
+
 def test_what_is_heeded_is_saved_by_an_update_that_changes_nothing_itself(state: State, store: MemoryStore) -> None:
     lost(state)
     state.update(state.cluster)

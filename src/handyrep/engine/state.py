@@ -34,20 +34,29 @@ class State:
         self._clock = clock
         self._updated = to_json(cluster)
 
-    def heed(self, cluster: Cluster) -> None:
-        """Take a new snapshot as update does, and leave it to the next update to save it: for what must not keep a failover waiting."""
-        before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
-        self._tell(before, self.cluster)
-
     def update(self, cluster: Cluster) -> None:
         """Take a new snapshot: date the statuses that changed, tell of them, and save when something durable changed.
 
         Raises StateError when it could not be saved; the snapshot in memory is the new one all the same. What was not saved then is
         saved by the next update that can, whether or not that one changes anything.
         """
-        self.heed(cluster)
-        before, self._updated = self._updated, to_json(self.cluster)
-        if self._updated != before:
+        self._take(cluster)
+        self._settle(to_json(self.cluster))
+
+    def heed(self, cluster: Cluster) -> None:
+        """As update, but where nothing but statuses changed it is left to the next update to save them: they must not keep a failover waiting."""
+        self._take(cluster)
+        content = to_json(self.cluster)
+        if _without_statuses(content) != _without_statuses(self._updated):
+            self._settle(content)
+
+    def _take(self, cluster: Cluster) -> None:
+        before, self.cluster = self.cluster, self._dated(self.cluster, cluster)
+        self._tell(before, self.cluster)
+
+    def _settle(self, content: dict[str, Any]) -> None:
+        before, self._updated = self._updated, content
+        if content != before:
             self._save()
         elif not self.saved:
             with contextlib.suppress(StateError):
@@ -123,6 +132,11 @@ def _member_to_json(member: Member) -> dict[str, Any]:
         "since": member.status.since.isoformat() if member.status.since else None,
         "last_well": None if member.last_well is None else int(member.last_well),
     }
+
+
+def _without_statuses(content: dict[str, Any]) -> dict[str, Any]:
+    definitions = {name: member["definition"] for name, member in content["servers"].items()}
+    return {**content, "servers": definitions}
 
 
 def from_json(content: Mapping[str, Any]) -> Cluster:
