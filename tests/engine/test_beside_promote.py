@@ -82,3 +82,26 @@ async def test_how_it_went_is_not_heeded() -> None:
         world.boxes["m1"].up = False
         result = await world.look()
         assert (world.master, result.outcome) == ("r1", Outcome.SUCCESS)
+
+
+@pytest.mark.parametrize("told", [fail("it is in recovery still"), Result(Outcome.SUCCESS), uncertain("no answer")])
+async def test_what_is_told_of_the_promote_decides_nothing(told: Result) -> None:
+    """Whether it happened is seen by the look that follows."""
+    world = Imagined()
+    world.plugins.instead["inspect.promoted"] = lambda _: told
+    await world.look()
+    world.boxes["m1"].up = False
+    result = await world.look()
+    assert (world.master, result.outcome) == ("r1", Outcome.SUCCESS)
+    assert world.plugins.count("inspect.promoted") == 1
+
+
+async def test_one_that_is_said_to_be_promoted_and_is_not_is_recorded_by_nobody() -> None:
+    world = Imagined()
+    world.plugins.instead["inspect.promoted"] = lambda _: Result(Outcome.SUCCESS)
+    world.plugins.instead["promotion.run"] = lambda _: Result(Outcome.SUCCESS)
+    await world.look()
+    world.boxes["m1"].up = False
+    result = await world.look()
+    assert world.plugins.count("inspect.promoted") > 0
+    assert (world.master, result.outcome) == ("m1", Outcome.UNCERTAIN)

@@ -331,6 +331,26 @@ async def test_writes_that_hang_while_no_wal_is_written_are_told_apart_from_slow
         assert told(await write()) == (SUCCESS, None)
 
 
+async def test_after_a_write_that_was_not_answered_none_is_tried_before_they_could_be_counted(
+    m1: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WRITE", f"/* {module._OUR_WRITE} */ select pg_sleep(600)")
+    tried = "(select count(*) from pg_stat_activity where query like '/* a test write%pg_sleep%')"
+    async with plugins(m1.server("master"), failover={"call_timeout": 0.3}) as known:
+
+        async def write() -> Result:
+            return await known.call(Kind.INSPECT, "inspect_postgres", "write", servername="m1")
+
+        try:
+            assert (await write()).outcome is FAIL
+            assert m1.value(tried) == 1
+            monkeypatch.setattr(module, "_HANGING", "select pg_sleep(600) as hanging")
+            told = await write()
+            assert (told.outcome, "stalled" in told.extra, m1.value(tried)) == (FAIL, False, 1)
+        finally:
+            m1.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+
+
 async def test_c15_collations_of_other_versions_than_the_data_was_made_with_are_warned_of(m1: Node, r1: Node) -> None:
     async def warned() -> list[str]:
         async with plugins(m1.server("master"), r1.server("replica")) as known:

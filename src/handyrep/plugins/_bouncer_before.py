@@ -48,6 +48,13 @@ class Before:
             return fail(f"pgbouncer does not take what the template gives, so nothing was pushed: {trial.refused}")
         return None
 
+    async def refusal(self, plan: File) -> tuple[Result | None, NoAnswerError | None]:
+        """(a FAIL when nothing may be pushed, the error when its console does not answer)."""
+        refused, heard = await both(self.objection(plan), self.heard())
+        if isinstance(heard, NoAnswerError):
+            return refused, heard
+        return (heard if refused is None else refused), None
+
     async def heard(self) -> Result | NoAnswerError | None:
         """A FAIL when its console answers and would not serve; the error when it does not answer."""
         try:

@@ -9,15 +9,12 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from handyrep.errors import DatabaseError, NoAnswerError
 from handyrep.model.answer import Outcome
 from handyrep.model.result import Result, success
 from handyrep.model.status import Health
 from handyrep.plugins._at_once import on_each
-from handyrep.plugins._replication import conf_line, following
+from handyrep.plugins._replication import conf_line, following, upstream
 from handyrep.ports import Login, Row
 
 if TYPE_CHECKING:
@@ -66,7 +63,7 @@ async def used(plugin: "handyrepplugin", servers: Iterable["Server"]) -> dict[st
     said = await on_each(answering(plugin, servers), asked, limit_s=plugin.settings.failover.call_timeout, acts=False)
     rows = {name: result.extra for name, result in said.items() if result.outcome is Outcome.SUCCESS}
     return {
-        name: Used(row["in_recovery"], row["slot"] or "", _upstream(row["primary_conninfo"]))
+        name: Used(row["in_recovery"], row["slot"] or "", upstream(row["primary_conninfo"] or ""))
         for name, row in rows.items()
     }
 
@@ -79,14 +76,6 @@ def others(plugin: "handyrepplugin", name: str) -> tuple["Server", ...]:
 def address(server: "Server") -> str:
     """A server as `Used.upstream` names it."""
     return f"{server.client_address}:{server.port}"
-
-
-def _upstream(conninfo: str) -> str:
-    try:
-        parts = conninfo_to_dict(conninfo)
-    except psycopg.Error:
-        return ""
-    return f"{parts['host']}:{parts.get('port', 5432)}" if parts.get("host") else ""
 
 
 async def make(plugin: "handyrepplugin", master: str, slot: str) -> str:

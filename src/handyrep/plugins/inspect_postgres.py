@@ -78,7 +78,8 @@ select count(*) as hanging, pg_current_wal_flush_lsn()::text as at from pg_stat_
 where pid <> pg_backend_pid() and usename = current_user and state = 'active' and query like '%{_OUR_WRITE}%'
 """
 _MOST_HANGING = 5
-"""So many of our own writes may hang there before no further one is tried: each holds a connection until the disk works again."""
+"""So many of our own writes may hang there before no further one is tried: each holds a connection until the disk works again. They are counted once
+one was not answered: a HandyRep that was started anew tries one of its own first."""
 # The server itself looks every millisecond: to be asked that often would take processor time from what is waited for.
 _PROMOTED = """
 with recursive looked as (

@@ -10,7 +10,7 @@ from handyrep.model.result import Result
 from handyrep.model.server import Role, Server
 from handyrep.plugin_api.contract import Kind
 from handyrep.plugin_api.options import option
-from handyrep.plugins._at_once import both, together
+from handyrep.plugins._at_once import together
 from handyrep.plugins._bouncer_before import Before, longest_failover_s
 from handyrep.plugins._bouncer_change import Change
 from handyrep.plugins._bouncer_config import File
@@ -122,11 +122,9 @@ class multi_pgbouncer(holds_back_at_bouncers):
         """Put the file there that run() is to put, and let no pgbouncer read it yet."""
 
         async def brought(server: Server, plan: File) -> Result | None:
-            before = self._before(server)
-            refused, heard = await both(before.objection(plan), before.heard())
-            if isinstance(heard, NoAnswerError):
-                raise heard
-            why_not = heard if refused is None else refused
+            why_not, away = await self._before(server).refusal(plan)
+            if why_not is None and away is not None:
+                raise away
             if why_not is None:
                 why_not = await self._put(server, plan)
             if why_not is None:
@@ -189,16 +187,13 @@ class multi_pgbouncer(holds_back_at_bouncers):
         if text == plan.text and self.call.world.clock.monotonic() - at_s <= _JUST_S:
             return await self._read(server, plan)
         before = self._before(server)
-        refused, heard = await both(before.objection(plan), before.heard())
-        if refused is not None:
-            return refused
-        if isinstance(heard, Result):
-            return heard
-        failed = await self._put(server, plan)
-        if failed is not None:
-            return failed
-        if heard is not None and not await before.revived(self.service_name, self.call.world.clock):
-            return self._is_away(heard)
+        why_not, away = await before.refusal(plan)
+        if why_not is None:
+            why_not = await self._put(server, plan)
+        if why_not is not None:
+            return why_not
+        if away is not None and not await before.revived(self.service_name, self.call.world.clock):
+            return self._is_away(away)
         return await self._read(server, plan)
 
     async def _read(self, server: Server, plan: File) -> Result:

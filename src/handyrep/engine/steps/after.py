@@ -63,12 +63,12 @@ async def hasten_proxies(on: Scene, run: Run, new_master: str) -> None:
 
 async def _bring_to_proxies(on: Scene, run: Run) -> None:
     """Let them have what they are to lead clients by. repoint sees for itself; where they cannot be brought it, they prepare at least."""
-    if not (_was_ordered(run) and on.hands.able(Kind.CONNECTION_FAILOVER, "bring")):
-        return await hasten_proxies(on, run, run.new_master)
-    await on.holding.ended()
-    to_be = recorded(on.cluster, run, run.new_master)
-    await on.hands.use(Kind.CONNECTION_FAILOVER, "bring", newmaster=run.new_master, cluster=to_be)
-    return None
+    if _was_ordered(run) and on.hands.able(Kind.CONNECTION_FAILOVER, "bring"):
+        await on.holding.ended()
+        to_be = recorded(on.cluster, run, run.new_master)
+        await on.hands.use(Kind.CONNECTION_FAILOVER, "bring", newmaster=run.new_master, cluster=to_be)
+    else:
+        await hasten_proxies(on, run, run.new_master)
 
 
 def _was_ordered(run: Run) -> bool:
