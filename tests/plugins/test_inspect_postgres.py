@@ -335,18 +335,15 @@ async def test_after_a_write_that_was_not_answered_none_is_tried_before_they_cou
     m1: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WRITE", f"/* {module._OUR_WRITE} */ select pg_sleep(600)")
+    monkeypatch.setattr(module, "_HANGING", "select pg_sleep(600) as hanging")
     tried = "(select count(*) from pg_stat_activity where query like '/* a test write%pg_sleep%')"
     async with plugins(m1.server("master"), failover={"call_timeout": 0.3}) as known:
-
-        async def write() -> Result:
-            return await known.call(Kind.INSPECT, "inspect_postgres", "write", servername="m1")
-
         try:
-            assert (await write()).outcome is FAIL
-            assert m1.value(tried) == 1
-            monkeypatch.setattr(module, "_HANGING", "select pg_sleep(600) as hanging")
-            told = await write()
-            assert (told.outcome, "stalled" in told.extra, m1.value(tried)) == (FAIL, False, 1)
+            for _ in range(2):
+                told = await known.caller.call(
+                    Kind.INSPECT, "inspect_postgres", "write", {"servername": "m1"}, cluster=known.cluster, deadline_s=2
+                )
+                assert (told.outcome, "stalled" in told.extra, m1.value(tried)) == (FAIL, False, 1)
         finally:
             m1.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
 
